@@ -1,0 +1,26 @@
+"""bstudy: what is known and claimed about the batch size in training neural networks, tested in the open.
+
+The names below are loaded when they are first used, so that the command line answers at once.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_DEFINED_IN = {
+    "BstudyError": "errors",
+    "Dataset": "data",
+    "Lab": "lab",
+    "Phase": "experiment",
+    "Recipe": "experiment",
+    "Runs": "experiment",
+    "claim": "stats",
+    "load": "data",
+}
+__all__ = ["draw", *_DEFINED_IN]
+
+
+def __getattr__(name):
+    if name in _DEFINED_IN:
+        return getattr(import_module(f"bstudy.{_DEFINED_IN[name]}"), name)
+    raise AttributeError(f"module 'bstudy' has no attribute '{name}'")

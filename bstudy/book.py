@@ -1,0 +1,109 @@
+"""The chapters as a reader finds them: number, part, finding, text and parameters. Runs and draws nothing.
+
+A chapter is a module `bstudy.chapters.chNN_name` with a docstring in sections, PART, and three functions:
+experiments(**parameters), figure(runs, fig) and verdicts(runs).
+"""
+
+import ast
+import inspect
+import math
+import pkgutil
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from bstudy.errors import BstudyError, InvalidInput
+
+SECTIONS = ("Claim", "Compare", "Look for", "Source", "Exercises")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    number: int
+    part: str
+    finding: str  # the first line of the docstring
+    text: dict  # section -> its text, with "Exercises" as a list
+    parameters: dict  # name -> default
+    module: ModuleType
+
+    @property
+    def name(self):
+        """That of its files: ch01."""
+        return f"ch{self.number:02}"
+
+    def with_set(self, settings):
+        """The parameters with `NAME=VALUE` texts laid over the defaults, each of its default's type."""
+        parameters = dict(self.parameters)
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            name = name.strip().replace("-", "_")
+            if not equals or name not in parameters:
+                known = ", ".join(f"{name}={_as_text(default)}" for name, default in self.parameters.items())
+                raise InvalidInput(f"--set {setting!r} names no parameter of chapter {self.number}; it has {known}")
+            parameters[name] = _like(self.parameters[name], text, f"--set {setting}")
+        return parameters
+
+    def changed(self, parameters):
+        """`name=value` texts of the parameters that are not as the chapter has them."""
+        return [f"{name}={_as_text(value)}" for name, value in parameters.items() if value != self.parameters[name]]
+
+
+def _as_text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _like(default, text, where):
+    """The value that a text stands for where this default is the pattern."""
+    if isinstance(default, tuple):
+        parts = [part for part in text.split(",") if part.strip()]
+        if not parts:
+            raise InvalidInput(f"{where}: wanted numbers with commas between, such as {_as_text(default)}")
+        return tuple(_like(default[0], part, where) for part in parts)
+    try:
+        value = ast.literal_eval(text.strip()) if not isinstance(default, str) else text
+        if isinstance(default, float) and type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+        if type(value) is type(default):
+            return value
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):
+        pass
+    kind = {int: "a whole number", float: "a finite number", bool: "True or False"}[type(default)]
+    raise InvalidInput(f"{where}: wanted {kind}, such as {_as_text(default)}") from None
+
+
+def parse(docstring):
+    """(finding, {section: text}) of a chapter's docstring."""
+    finding, _, rest = inspect.cleandoc(docstring).partition("\n")
+    parts = re.split(rf"^({'|'.join(SECTIONS)})\b", rest, flags=re.MULTILINE)
+    text = dict(zip(parts[1::2], parts[2::2], strict=True))
+    exercises = re.split(r"^ +\d+\. ", text.pop("Exercises", ""), flags=re.MULTILINE)[1:]
+    text = {name: " ".join(body.split()) for name, body in text.items()}
+    return finding, text | {"Exercises": [" ".join(exercise.split()) for exercise in exercises]}
+
+
+def chapters():
+    """All chapters, in order."""
+    try:
+        package = import_module("bstudy.chapters")
+    except ModuleNotFoundError:
+        raise BstudyError(
+            "bstudy.chapters is not installed: where this is a checkout, run 'pip install -e .' in it, "
+            "and call 'bstudy' or 'pytest' rather than 'python -m'"
+        ) from None
+    found = []
+    for module in pkgutil.iter_modules(package.__path__):
+        if match := re.fullmatch(r"ch(\d\d)_\w+", module.name):
+            module = import_module(f"bstudy.chapters.{module.name}")
+            finding, text = parse(module.__doc__)
+            defaults = {name: p.default for name, p in inspect.signature(module.experiments).parameters.items()}
+            found.append(Chapter(int(match[1]), module.PART, finding, text, defaults, module))
+    return sorted(found, key=lambda chapter: chapter.number)
+
+
+def chapter(number):
+    """The chapter of this number. Raises InvalidInput where there is none."""
+    found = {chapter.number: chapter for chapter in chapters()}
+    if number not in found:
+        raise InvalidInput(f"there is no chapter {number}; there are {', '.join(map(str, found))}")
+    return found[number]

@@ -1,0 +1,250 @@
+"""The questions, frozen, and their answers. Knows nothing of how a question is answered, stored or drawn."""
+
+import hashlib
+import json
+import math
+import numbers
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from bstudy.errors import InvalidInput
+
+
+def _count(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
+    return int(value)
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise InvalidInput(f"{name} must be a positive, finite number, not {value!r}")
+    return float(value)
+
+
+def _plain(value):
+    """What `value` says, in JSON's types; an experiment says its kind and version too."""
+    if isinstance(value, Experiment):
+        kind = {"kind": type(value).__name__, "version": value.VERSION}
+        return kind | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Phase):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question whose fields say all that its answer depends on, besides a data set and a seed.
+
+    A kind of experiment is a frozen dataclass below this one, and a module with a function `measure` that answers it.
+    """
+
+    VERSION = 1  # raised when the way of measuring this kind changes, so that old answers are not taken for new ones
+    MEASURED_BY = None  # the module whose `measure` answers this kind
+    SUMMARY = ()  # the columns that a page shows in its table
+
+    def key(self, dataset, seed):
+        """The name of the answer in the store: SHA-256 over the question, the data's content and the seed."""
+        question = {"experiment": _plain(self), "dataset": dataset.fingerprint, "seed": int(seed)}
+        return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+    def starts(self):
+        """The experiments that must be answered first, because this one begins from their final weights."""
+        return ()
+
+    def beginnings(self):
+        """Pairs (share of this one, experiment), longest first, whose complete answers this one may go on from."""
+        return ()
+
+    def check(self, dataset):
+        """Raise InvalidInput where `dataset` cannot answer this question."""
+
+    def guess(self, dataset):
+        """A rough number of seconds on two cores, for estimates alone."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Training with nothing changed: so many epochs at one batch size and learning rate with one optimizer."""
+
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    optimizer: str = "sgd"
+
+    def __post_init__(self):
+        set_field = object.__setattr__  # the one way to normalise a field of a frozen dataclass
+        set_field(self, "batch_size", _count("batch_size", self.batch_size))
+        set_field(self, "learning_rate", _positive("learning_rate", self.learning_rate))
+        set_field(self, "epochs", _count("epochs", self.epochs))
+        if self.optimizer not in ("sgd", "adam"):
+            raise InvalidInput(f"optimizer must be 'sgd' or 'adam', not {self.optimizer!r}")
+
+    def goes_on_as(self, other):
+        return replace(self, epochs=other.epochs) == other
+
+
+@dataclass(frozen=True)
+class Recipe(Experiment):
+    """How to train: one phase after another.
+
+    Recipe.sgd(batch_size=1024, learning_rate=0.01, epochs=30).then(batch_size=64)
+
+    Its answer has columns
+      test_accuracy, test_loss, train_accuracy, train_loss   (epochs + 1,)  before training and after each epoch; of the
+          training set a fixed subset of at most 10,000; `Runs.final` gives both over the whole training set
+      weight_distance, bias_distance, weight_norm, bias_norm (epochs + 1,)  of all kernels, or biases, as one vector
+      cosines, layer_norms        (epochs + 1, layers)  each layer's kernel: the cosine to its initial value, its norm
+      seconds                     (epochs,)  of training alone
+      loss                        (steps,)   of each batch, before its step
+      gradient_norm, update_norm  (steps,)   of all weights and biases as one vector, where `norms` asks for them
+    From where the loss was no longer finite, all of them are NaN: the run diverged.
+    """
+
+    MEASURED_BY = "bstudy.measure.train"
+    SUMMARY = ("train_accuracy", "test_accuracy", "weight_distance", "bias_distance")
+
+    phases: tuple[Phase, ...]
+    norms: bool = False
+
+    def __post_init__(self):
+        merged = []
+        for phase in self.phases:
+            if merged and merged[-1].goes_on_as(phase):  # no change, no new phase: 30 epochs and 30 more are 60
+                phase = replace(phase, epochs=merged.pop().epochs + phase.epochs)
+            merged.append(phase)
+        if not merged:
+            raise InvalidInput("a recipe needs at least one phase")
+        object.__setattr__(self, "phases", tuple(merged))
+
+    @classmethod
+    def sgd(cls, batch_size, learning_rate, epochs, norms=False):
+        """Stochastic gradient descent without momentum."""
+        return cls((Phase(batch_size, learning_rate, epochs),), norms)
+
+    @classmethod
+    def adam(cls, batch_size, learning_rate, epochs, norms=False):
+        """Adam (Kingma and Ba 2015) with Keras's defaults."""
+        return cls((Phase(batch_size, learning_rate, epochs, "adam"),), norms)
+
+    def then(self, **changes):
+        """This recipe gone on with; what `changes` does not name stays as in the last phase, the epochs too."""
+        known = [field.name for field in fields(Phase)]
+        for name in changes:
+            if name not in known:
+                raise InvalidInput(f"a phase has no {name!r}; it has {', '.join(known)}")
+        return replace(self, phases=(*self.phases, replace(self.phases[-1], **changes)))
+
+    @property
+    def epochs(self):
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def batch_size(self):
+        """That of the last phase."""
+        return self.phases[-1].batch_size
+
+    def phase(self, epoch):
+        """The phase that the epoch with this number, from 0, belongs to."""
+        for phase in self.phases:
+            if epoch < phase.epochs:
+                return phase
+            epoch -= phase.epochs
+        raise IndexError("no such epoch")
+
+    def cut(self, epochs):
+        """The first so many epochs of this recipe."""
+        phases = []
+        for phase in self.phases:
+            if epochs > 0:
+                phases.append(replace(phase, epochs=min(phase.epochs, epochs)))
+            epochs -= phase.epochs
+        return replace(self, phases=tuple(phases))
+
+    def starts(self):
+        return (replace(self, phases=self.phases[:-1]),) if len(self.phases) > 1 else ()
+
+    def beginnings(self):
+        return ((epochs / self.epochs, self.cut(epochs)) for epochs in range(self.epochs - 1, 0, -1))
+
+    def check(self, dataset):
+        for phase in self.phases:
+            if phase.batch_size > len(dataset.x_train):
+                raise InvalidInput(
+                    f"batch_size {phase.batch_size} is larger than the training set of {dataset.name}, "
+                    f"which has {len(dataset.x_train)} samples"
+                )
+
+    def guess(self, dataset):
+        samples, weights = len(dataset.x_train), 1024 * (math.prod(dataset.x_train.shape[1:]) + 1024)
+        evaluated = min(samples, 10_000) + len(dataset.x_test)
+        return sum(
+            phase.epochs
+            * (
+                weights * (6 * samples + 2 * evaluated) / 2e11  # floating-point operations
+                + weights * (3 if phase.optimizer == "sgd" else 9) * 4 / 3e10 * (samples / phase.batch_size)  # bytes
+                + 0.01
+            )
+            for phase in self.phases
+        )
+
+    def __str__(self):
+        words = []
+        for before, phase in zip((None, *self.phases), self.phases, strict=False):
+            changed = before is None or before.optimizer != phase.optimizer
+            text = "Adam " if changed and phase.optimizer == "adam" else "SGD " if changed and before else ""
+            if before is None or before.batch_size != phase.batch_size:
+                text += f"{phase.batch_size} "
+            if before is None or before.learning_rate != phase.learning_rate:
+                text += f"at {phase.learning_rate:g} "
+            words.append(f"{text}for {phase.epochs}")
+        return ", then ".join(words) + (" epoch" if self.phases[-1].epochs == 1 else " epochs")
+
+    def __repr__(self):
+        first, *later = self.phases
+        norms = ", norms=True" if self.norms else ""
+        text = f"Recipe.{first.optimizer}({first.batch_size}, {first.learning_rate!r}, {first.epochs}{norms})"
+        for before, phase in zip(self.phases, later, strict=False):
+            changes = {f.name: getattr(phase, f.name) for f in fields(Phase)}
+            changes = {name: value for name, value in changes.items() if value != getattr(before, name)}
+            text += f".then({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
+        return text
+
+
+class Runs:
+    """The answer to one experiment for all seeds: named columns whose first axis is the seed.
+
+    runs["test_accuracy"]        (seeds, epochs + 1) for a Recipe; see each kind of experiment for its columns
+    runs.final("test_accuracy")  (seeds,)
+    """
+
+    def __init__(self, experiment, seeds, columns, about=()):
+        self.experiment, self.seeds, self.about = experiment, tuple(seeds), tuple(about)
+        self._columns = columns
+        self.used = set()  # the columns that were looked at: what a figure and its verdicts rest on
+
+    def __getitem__(self, name):
+        """Raises KeyError, with the names there are, where there is no such column."""
+        if name not in self._columns:
+            raise KeyError(f"{self.experiment!r} has no column {name!r}; it has {', '.join(sorted(self._columns))}")
+        self.used.add(name)
+        return self._columns[name]
+
+    def final(self, name, over=1):
+        """(seeds, ...) the column's last value, or the mean of its last `over` epochs, without the untrained start.
+
+        Train accuracy and loss over one epoch are those of the whole training set.
+        """
+        if over == 1 and f"final_{name}" in self._columns:
+            return self[f"final_{name}"]
+        column = self[name]
+        return column if column.ndim == 1 else column[:, 1:][:, -over:].mean(axis=1)
+
+    @property
+    def diverged(self):
+        """(seeds,) whether a run's loss stopped being finite."""
+        return np.isnan(self.final("test_accuracy"))

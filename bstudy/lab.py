@@ -1,0 +1,169 @@
+"""Answers experiments: from the store, or by measuring them. Knows nothing of chapters, claims or figures."""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from bstudy.data import load
+from bstudy.errors import Interrupted, InvalidInput
+from bstudy.experiment import Runs
+from bstudy.progress import Display, duration
+from bstudy.store import Store
+
+SECONDS_BETWEEN_SAVES = 30
+START_UP = 6.0  # seconds, for TensorFlow
+
+
+class Lab:
+    """A data set, seeds, and a store of what was measured.
+
+    Lab("digits", seeds=3).run({"small": Recipe.sgd(64, 0.01, 30)})["small"].final("test_accuracy")
+
+    `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them.
+    """
+
+    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False):
+        self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
+        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+        if not self.seeds or any(seed < 0 for seed in self.seeds):
+            raise InvalidInput("seeds must be at least one whole number, none negative")
+        self.store = store or Store()
+        self.quiet = quiet
+
+    def run(self, experiments):
+        """{role: Experiment} -> {role: Runs}. Reads what is stored, measures the rest.
+
+        Raises InvalidInput, before anything is measured, where the data set cannot answer one of the experiments;
+        Interrupted where the user stopped it.
+        """
+        for experiment in experiments.values():
+            experiment.check(self.dataset)
+        answers = {}
+        plan = self._plan(experiments.values(), answers)
+        if plan:
+            self._measure(plan, answers)
+        return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
+
+    def _plan(self, experiments, answers):
+        """{key: (experiment, seed)} of what must be measured, in an order in which beginnings come first.
+
+        What is stored goes to `answers` by key.
+        """
+        plan = {}
+
+        def want(experiment, seed):
+            key = experiment.key(self.dataset, seed)
+            if key in plan or key in answers:
+                return
+            stored = self.store.read(key)
+            if stored is not None and stored.complete:
+                answers[key] = stored
+                return
+            for start in experiment.starts():
+                want(start, seed)
+            plan[key] = experiment, seed
+
+        for seed in self.seeds:
+            for experiment in sorted(experiments, key=lambda experiment: experiment.guess(self.dataset)):
+                want(experiment, seed)
+        return plan
+
+    def _begun(self, experiment, key, seed):
+        """The longest stored Result that this experiment may go on from, and its share of the work, or (None, 0)."""
+        partial = self.store.read(key, state=True)
+        share = partial.share if partial is not None else 0.0
+        for longer, beginning in experiment.beginnings():
+            if longer <= share:
+                break
+            stored = self.store.read(beginning.key(self.dataset, seed), state=True)
+            if stored is not None and stored.complete:
+                return stored, longer
+        return partial, share
+
+    def _measure(self, plan, answers):
+        """Measure what is planned, in order, into the store and `answers`."""
+        work = sum(experiment.guess(self.dataset) for experiment, _ in plan.values())
+        if not self.quiet:
+            print(
+                f"Measuring on {self.dataset}: {len(plan)} results, {len(answers)} more are stored; "
+                f"about {duration(work + START_UP)} (Ctrl-C keeps what is measured).",
+                file=sys.stderr,
+            )
+        stored = len(answers)
+
+        def kept():
+            return f"{len(answers) - stored} of {len(plan)} results are kept, and what the running one has finished"
+
+        with stoppable(kept) as stop:
+            import_module("bstudy.measure")  # before the display, since it keeps TensorFlow's noise from standard error
+            done = 0.0
+            with Display(work, self.quiet) as display:
+                for number, (key, (experiment, seed)) in enumerate(plan.items(), 1):
+                    name, guess = f"[{number}/{len(plan)}] {experiment}, seed {seed}", experiment.guess(self.dataset)
+                    for share in self._answer(key, experiment, seed, answers, stop):
+                        display.show(name, done + share * guess, milestone=key in answers)
+                    done += guess
+                    if stop.is_set() and len(answers) - stored < len(plan):
+                        raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
+
+    def _answer(self, key, experiment, seed, answers, stop):
+        """Measure one experiment, saving as it goes; yields the share that is done."""
+        begun, share = self._begun(experiment, key, seed)
+        yield share
+        starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
+        about = {
+            "experiment": repr(experiment),
+            "kind": type(experiment).__name__,
+            "dataset": self.dataset.name,
+            "seed": seed,
+        }
+        saved, saved_at = begun, time.monotonic()
+        started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
+        for share, result in import_module(experiment.MEASURED_BY).measure(
+            experiment, self.dataset, seed, begun, starts
+        ):
+            result.about |= about | {"seconds_total": time.monotonic() - started}
+            due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+            if result.complete or (due and result is not saved):
+                self.store.write(key, result)
+                saved, saved_at = result, time.monotonic()
+            if result.complete:
+                answers[key] = replace(result, state={})
+            yield share
+            if stop.is_set() and not result.complete:
+                return
+
+    def _runs(self, experiment, answers):
+        results = [answers[experiment.key(self.dataset, seed)] for seed in self.seeds]
+        columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
+        return Runs(experiment, self.seeds, columns, [result.about for result in results])
+
+
+@contextlib.contextmanager
+def stoppable(kept):
+    """Gives an event that the first SIGINT or SIGTERM sets, saying what is `kept()`; the second ends the process at once."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first(*_):
+        stop.set()
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+        print(f"\nStopping: {kept()}.", file=sys.stderr, flush=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""How questions are answered: the only folder that imports TensorFlow, and the place where it is set up, silently.
+
+Each module here has `measure(experiment, dataset, seed, begun, starts)`, a generator. About once a second it yields the
+work done, a number that ends at 1, and the Result as far as it may be taken up from; the last one is complete. `begun` is
+such a Result, or None; `starts` are the Results of `experiment.starts()`.
+"""
+
+import os
+import platform
+import sys
+import tempfile
+from contextlib import contextmanager
+
+from bstudy import __version__
+
+# The size of the thread pool decides the last bits of a result, the number of cores does not. Two, everywhere, give the
+# same bits on every machine of a type; more cores are better used by more processes.
+THREADS = 2
+
+
+@contextmanager
+def _silence():
+    """Keep what libraries write to file descriptor 2 from the user, unless they fail."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as noise:
+        shown = os.dup(2)
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(shown, 2)
+            noise.seek(0)
+            os.write(2, noise.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
+with _silence():
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    DEVICES = tf.config.list_logical_devices()
+    tf.function(tf.nn.relu, jit_compile=True)(tf.ones((2, 2)))  # XLA speaks at its first compilation
+
+
+def about():
+    """What the bits of a result depend on, besides the question."""
+    return {
+        "versions": {
+            "bstudy": __version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+        "device": DEVICES[-1].device_type,
+        "machine": platform.machine(),
+        "threads": THREADS,
+    }

@@ -1,0 +1,199 @@
+"""Training by a recipe: one step as the mathematics has it, and a dull compiled loop around it."""
+
+import functools
+import hashlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bstudy.measure import about
+from bstudy.measure.model import cross_entropy, distances, evaluate, initial_weights, shared
+from bstudy.store import Result
+
+SECONDS_A_CALL = 1.0  # a compiled call cannot be interrupted
+RUNNING_SUBSET = 10_000  # of the training set, evaluated after each epoch
+
+
+def step(model, optimizer, x, y):
+    """One step of gradient descent on one batch; gives the mean loss before it, and the gradients."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(cross_entropy(y, model(x, training=True)))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply(gradients, model.trainable_variables)
+    return loss, gradients
+
+
+@functools.cache
+def optimizer_of(model, name):
+    optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]()
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+@functools.cache
+def compiled_steps(model, optimizer, batch_size, norms):
+    """The loop from step `first` to before step `last` of an epoch as one compiled call, the same for every such segment.
+
+    The batch of step i is `order[offset + i * batch_size :][:batch_size]`. Returns a tuple of (last - first,) arrays, each
+    in a longer tensor from `first` on: the loss, and the norms of gradient and update where asked for.
+    """
+
+    def norm(tensors):
+        return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tensor)) for tensor in tensors]))
+
+    @tf.function(jit_compile=True)
+    def steps(x, y, order, offset, first, last):
+        rows = tf.reshape(x, [x.shape[0], -1])  # XLA gathers rows faster than images
+        measured = [tf.TensorArray(tf.float32, order.shape[0] // batch_size) for _ in range(3 if norms else 1)]
+        i = first
+        while i < last:  # not `for i in tf.range(first, last)`, which XLA compiles again for each pair of bounds
+            batch = tf.slice(order, [offset + i * batch_size], [batch_size])
+            before = [tf.identity(variable) for variable in model.trainable_variables] if norms else []
+            images = tf.reshape(tf.gather(rows, batch), [batch_size, *x.shape[1:]])
+            loss, gradients = step(model, optimizer, images, tf.gather(y, batch))
+            values = [loss]
+            if norms:
+                updates = [new - old for new, old in zip(model.trainable_variables, before, strict=True)]
+                values += [norm(gradients), norm(updates)]
+            measured = [array.write(i, value) for array, value in zip(measured, values, strict=True)]
+            i += 1
+        return [array.stack() for array in measured]
+
+    return steps
+
+
+@functools.lru_cache(maxsize=1)
+def on_device(dataset):
+    return {name: tf.constant(getattr(dataset, name)) for name in ("x_train", "y_train", "x_test", "y_test")}
+
+
+@functools.lru_cache(maxsize=1)
+def running_subset(dataset):
+    """A fixed random part of the training set, the same for every run."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(dataset.x_train))[:RUNNING_SUBSET])
+    return tf.constant(dataset.x_train[rows]), tf.constant(dataset.y_train[rows])
+
+
+def epoch_order(samples, seed, epoch):
+    """The order of the samples in this epoch: a full permutation that depends on the seed and the epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(samples).astype(np.int32)
+
+
+def epoch_in_calls(model, optimizer, data, order, batch_size, norms):
+    """Train for one epoch; about once a second, yield the share of it done, what was measured per step, and the seconds.
+
+    The whole batches come first, then the smaller last one, which is a single step of another batch size.
+    """
+    whole, left = divmod(len(order), batch_size)
+    order, steps_a_call = tf.constant(order), 16
+    for size, offset, steps in ((batch_size, 0, whole), (left, whole * batch_size, 1)):
+        if size == 0:
+            continue
+        compiled = compiled_steps(model, optimizer, size, norms)
+        call = functools.partial(compiled, data["x_train"], data["y_train"], order, tf.constant(offset))
+        call(
+            tf.constant(0), tf.constant(0)
+        )  # takes no step, but compiles, so that no measured second holds a compilation
+        first = 0
+        while first < steps:
+            last = min(first + steps_a_call, steps)
+            started = time.perf_counter()
+            values = [value.numpy()[first:last] for value in call(tf.constant(first), tf.constant(last))]
+            seconds = time.perf_counter() - started
+            steps_a_call = max(1, int(SECONDS_A_CALL * (last - first) / seconds))
+            first = last
+            yield (offset + last * size) / order.shape[0], np.array(values), seconds
+
+
+def measure(recipe, dataset, seed, begun=None, starts=()):
+    """Train by this recipe; see `bstudy.measure` for what is yielded, and Recipe for the columns.
+
+    `begun` may be a Result of this recipe so far, or the complete one of any recipe that begins like it.
+    """
+    shape = dataset.x_train.shape[1:]
+    data, subset, model = on_device(dataset), running_subset(dataset), shared(shape, dataset.classes)
+    initial = initial_weights(shape, dataset.classes, seed)
+    origin = hashlib.sha256(b"".join(weight.tobytes() for weight in initial)).hexdigest()
+    if begun is not None and (begun.about["origin"] != origin or not len(begun.columns["seconds"])):
+        begun = None  # another version of Keras drew other initial weights, or there is nothing to go on from
+
+    def judge():
+        """What is measured after each epoch, of the weights as they stand."""
+        row = distances(weights, initial)
+        row["train_loss"], row["train_accuracy"] = evaluate(model, *subset)
+        row["test_loss"], row["test_accuracy"] = evaluate(model, data["x_test"], data["y_test"])
+        return row
+
+    def so_far():
+        state = {f"weight_{i}": weight for i, weight in enumerate(weights)}
+        state |= {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
+        arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+        facts = {"origin": origin, "parameters": model.count_params(), "diverged": diverged}
+        return Result(arrays, state, about() | facts, epoch / recipe.epochs)
+
+    per_step = ["loss", "gradient_norm", "update_norm"] if recipe.norms else ["loss"]
+    if begun is None:
+        epoch, diverged, weights = 0, False, initial
+        model.set_weights(weights)
+        optimizer = restarted(model, recipe.phase(0).optimizer)
+        columns = {name: [value] for name, value in judge().items()} | {name: [] for name in ("seconds", *per_step)}
+    else:
+        epoch, diverged = len(begun.columns["seconds"]), begun.about["diverged"]
+        weights = [begun.state[f"weight_{i}"] for i in range(len(initial))]
+        model.set_weights(weights)
+        optimizer = restarted(model, recipe.phase(epoch - 1).optimizer, begun.state)
+        columns = {name: list(values) for name, values in begun.columns.items() if not name.startswith("final_")}
+    finished = so_far()
+
+    while epoch < recipe.epochs and not diverged:
+        phase = recipe.phase(epoch)
+        if epoch and phase.optimizer != recipe.phase(epoch - 1).optimizer:
+            optimizer = restarted(model, phase.optimizer)
+        optimizer.learning_rate = phase.learning_rate
+
+        parts, seconds = [], 0.0
+        order = epoch_order(len(dataset.x_train), seed, epoch)
+        for share, values, elapsed in epoch_in_calls(model, optimizer, data, order, phase.batch_size, recipe.norms):
+            parts.append(values)
+            seconds += elapsed
+            if diverged := not np.isfinite(values[0]).all():
+                break
+            yield (epoch + share) / recipe.epochs, finished
+
+        weights = model.get_weights()
+        row = judge() | {"seconds": seconds}
+        diverged = diverged or not np.isfinite([row["train_loss"], row["test_loss"]]).all()
+        if not diverged:
+            for name, value in row.items():
+                columns[name].append(value)
+            for name, values in zip(per_step, np.concatenate(parts, axis=1), strict=True):
+                columns[name].extend(values)
+            epoch += 1
+            finished = so_far()
+
+    if diverged:
+        finished.about["diverged"] = True
+        fill_with_nan(finished.columns, recipe, len(dataset.x_train))
+    loss, accuracy = (np.nan, np.nan) if diverged else evaluate(model, data["x_train"], data["y_train"])
+    finished.columns |= {"final_train_loss": np.float32(loss), "final_train_accuracy": np.float32(accuracy)}
+    finished.share = 1.0
+    yield 1.0, finished
+
+
+def restarted(model, name, state=None):
+    """The optimizer of this name as new, or with its variables as a Result's `state` has them."""
+    optimizer = optimizer_of(model, name)
+    for i, variable in enumerate(optimizer.variables):
+        variable.assign(state[f"optimizer_{i}"] if state else tf.zeros_like(variable))
+    return optimizer
+
+
+def fill_with_nan(columns, recipe, samples):
+    """Give the columns of a run that diverged the lengths that they would have had."""
+    steps = sum(phase.epochs * -(-samples // phase.batch_size) for phase in recipe.phases)
+    lengths = {"loss": steps, "gradient_norm": steps, "update_norm": steps, "seconds": recipe.epochs}
+    for name, values in columns.items():
+        missing = lengths.get(name, recipe.epochs + 1) - len(values)
+        columns[name] = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1), constant_values=np.nan)

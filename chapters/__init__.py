@@ -1,0 +1,1 @@
+"""The textbook: one finding, one file."""
