@@ -4,7 +4,6 @@ A chapter is a module `bstudy.chapters.chNN_name` with a docstring in sections, 
 experiments(**parameters), figure(runs, fig) and verdicts(runs).
 """
 
-import ast
 import inspect
 import math
 import pkgutil
@@ -32,44 +31,46 @@ class Chapter:
         """That of its files: ch01."""
         return f"ch{self.number:02}"
 
-    def with_set(self, settings):
-        """The parameters with `NAME=VALUE` texts laid over the defaults, each of its default's type."""
-        parameters = dict(self.parameters)
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            name = name.strip().replace("-", "_")
-            if not equals or name not in parameters:
-                known = ", ".join(f"{name}={_as_text(default)}" for name, default in self.parameters.items())
-                raise InvalidInput(f"--set {setting!r} names no parameter of chapter {self.number}; it has {known}")
-            parameters[name] = _like(self.parameters[name], text, f"--set {setting}")
-        return parameters
+    def with_set(self, texts):
+        """The parameters with `NAME=VALUE` texts laid over the defaults."""
+        return self.parameters | read_settings(texts, self.parameters, "--set")
 
     def changed(self, parameters):
         """`name=value` texts of the parameters that are not as the chapter has them."""
-        return [f"{name}={_as_text(value)}" for name, value in parameters.items() if value != self.parameters[name]]
+        return [f"{name}={as_text(value)}" for name, value in parameters.items() if value != self.parameters[name]]
 
 
-def _as_text(value):
+def as_text(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _like(default, text, where):
-    """The value that a text stands for where this default is the pattern."""
-    if isinstance(default, tuple):
-        parts = [part for part in text.split(",") if part.strip()]
-        if not parts:
-            raise InvalidInput(f"{where}: wanted numbers with commas between, such as {_as_text(default)}")
-        return tuple(_like(default[0], part, where) for part in parts)
-    try:
-        value = ast.literal_eval(text.strip()) if not isinstance(default, str) else text
-        if isinstance(default, float) and type(value) in (int, float) and math.isfinite(value):
-            return float(value)
-        if type(value) is type(default):
-            return value
-    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):
-        pass
-    kind = {int: "a whole number", float: "a finite number", bool: "True or False"}[type(default)]
-    raise InvalidInput(f"{where}: wanted {kind}, such as {_as_text(default)}") from None
+def read_settings(texts, defaults, option):
+    """{name: value} of `NAME=VALUE` texts, each of its default's type. Raises InvalidInput where one is not."""
+
+    def read(text, default):
+        if isinstance(default, tuple):
+            return tuple(read(part, default[0]) for part in text.rstrip(",").split(","))
+        value = type(default)(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+        return value
+
+    values = {}
+    for setting in texts:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        name = name.replace("-", "_")
+        if not equals or name not in defaults:
+            known = " ".join(f"{name}={as_text(default)}" for name, default in defaults.items())
+            raise InvalidInput(
+                f"{option} {setting!r} names nothing that can be set; that is, with the present values: {known}"
+            )
+        try:
+            values[name] = read(text, defaults[name])
+        except ValueError:
+            raise InvalidInput(
+                f"{option} {setting!r}: wanted a value such as {name}={as_text(defaults[name])}"
+            ) from None
+    return values
 
 
 def parse(docstring):

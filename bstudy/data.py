@@ -40,6 +40,11 @@ class Dataset:
         """Whether this is the data set that the published numbers belong to, by whatever name it was loaded."""
         return self.fingerprint == MNIST
 
+    def facts(self):
+        """What a record says of the data."""
+        samples = {"training_samples": len(self.x_train), "test_samples": len(self.x_test)}
+        return {"name": self.name, "fingerprint": self.fingerprint, **samples, "classes": self.classes}
+
     def __str__(self):
         return f"{self.name} ({len(self.x_train):,} training and {len(self.x_test):,} test samples)"
 

@@ -66,6 +66,10 @@ class Experiment:
         """A rough number of seconds on two cores, for estimates alone."""
         raise NotImplementedError
 
+    def reached(self, share):
+        """Where a measurement is when this share of it is done, in words."""
+        return f"{100 * share:.0f} %"
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -191,6 +195,9 @@ class Recipe(Experiment):
             )
             for phase in self.phases
         )
+
+    def reached(self, share):
+        return f"epoch {share * self.epochs:.0f} of {self.epochs}"
 
     def __str__(self):
         words = []

@@ -52,7 +52,7 @@ class Lab:
         return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
 
     def _plan(self, experiments, answers):
-        """{key: (experiment, seed)} of what must be measured, in an order in which beginnings come first.
+        """{key: (experiment, seed)} of what must be measured, seed by seed, what others may begin from first.
 
         What is stored goes to `answers` by key.
         """
@@ -66,14 +66,17 @@ class Lab:
             if stored is not None and stored.complete:
                 answers[key] = stored
                 return
+            plan[key] = experiment, seed
             for start in experiment.starts():
                 want(start, seed)
-            plan[key] = experiment, seed
+
+        def length(experiment):
+            return experiment.guess(self.dataset) + sum(map(length, experiment.starts()))
 
         for seed in self.seeds:
-            for experiment in sorted(experiments, key=lambda experiment: experiment.guess(self.dataset)):
+            for experiment in experiments:
                 want(experiment, seed)
-        return plan
+        return dict(sorted(plan.items(), key=lambda item: (self.seeds.index(item[1][1]), length(item[1][0]))))
 
     def _begun(self, experiment, key, seed):
         """The longest stored Result that this experiment may go on from, and its share of the work, or (None, 0)."""
@@ -108,7 +111,8 @@ class Lab:
                 for number, (key, (experiment, seed)) in enumerate(plan.items(), 1):
                     name, guess = f"[{number}/{len(plan)}] {experiment}, seed {seed}", experiment.guess(self.dataset)
                     for share in self._answer(key, experiment, seed, answers, stop):
-                        display.show(name, done + share * guess, milestone=key in answers)
+                        text = f"{name}, {experiment.reached(share)}"
+                        display.show(text, done + share * guess, milestone=key in answers)
                     done += guess
                     if stop.is_set() and len(answers) - stored < len(plan):
                         raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")

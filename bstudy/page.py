@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import matplotlib
@@ -22,6 +22,7 @@ from bstudy.stats import interval
 from bstudy.store import write_atomically
 
 MARKS = {"held": ("✓ held", "green"), "did not hold": ("✗ did not hold", "red"), "undecided": ("? undecided", "yellow")}
+MEASURED_WITH = ("bstudy", "python", "tensorflow", "keras", "device", "machine", "threads")
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class Page:
     @property
     def command(self):
         """What makes this page, but for the data set and the number of seeds."""
-        return " ".join(
-            [f"bstudy chapter {self.chapter.number}", *(f"--set {c}" for c in self.chapter.changed(self.parameters))]
-        )
+        changed = self.chapter.changed(self.parameters)
+        return f"bstudy chapter {self.chapter.number}" + "".join(f" --set {change}" for change in changed)
 
     def figure(self):
         """The chapter's Figure, in the style that is set."""
@@ -64,47 +64,25 @@ class Page:
     def record(self):
         """Everything on the page and in the figure, for JSON."""
         about = [about for run in self.runs.values() for about in run.about]
-        versions = {name: sorted({each["versions"][name] for each in about}) for name in about[0]["versions"]}
         return {
             "chapter": self.chapter.number,
             "finding": self.chapter.finding,
             "command": self.command,
             "parameters": self.parameters,
             "changed": self.chapter.changed(self.parameters),
-            "dataset": {
-                "name": self.dataset.name,
-                "fingerprint": self.dataset.fingerprint,
-                "training_samples": len(self.dataset.x_train),
-                "test_samples": len(self.dataset.x_test),
-                "classes": self.dataset.classes,
-            },
+            "dataset": self.dataset.facts(),
             "seeds": self.seeds,
-            "verdicts": [
-                {
-                    "claim": claim.text,
-                    "outcome": claim.outcome,
-                    "estimate": claim.estimate,
-                    "interval": claim.interval,
-                    "unit": claim.unit,
-                    "above": claim.above,
-                    "below": claim.below,
-                    "published": claim.published,
-                    "why": claim.why,
-                }
-                for claim in self.claims
-            ],
+            "verdicts": [asdict(claim) for claim in self.claims],
             "runs": {
                 role: {
                     "experiment": repr(run.experiment),
-                    "label": str(run.experiment),
-                    "diverged": run.diverged,
+                    "label": draw.label(run),
                     "published": self.published(run),
                     "columns": {name: run[name] for name in sorted(run.used)},
                 }
                 for role, run in self.runs.items()
             },
-            "measured_with": {name: " and ".join(found) for name, found in versions.items()}
-            | {key: sorted({each[key] for each in about}) for key in ("device", "machine", "threads")},
+            "measured_with": {name: sorted({each[name] for each in about}) for name in MEASURED_WITH},
             "drawn_with": {"bstudy": __version__, "matplotlib": matplotlib.__version__, "numpy": np.__version__},
         }
 
@@ -127,46 +105,30 @@ class Page:
             raise BstudyError(f"{out} cannot be written to: {error.strerror or error}") from None
         return [*paths, numbers]
 
-    def show(self, paths, console=None):
+    def show(self, paths):
         """Print the page."""
-        console = console or Console(highlight=False)
-        width = min(console.width, 100)
-        chapter = self.chapter
-        console.print()
-        console.print(f"Chapter {chapter.number} · {chapter.part}", style="dim", width=width)
-        console.print(Text(chapter.finding, style="bold"), width=width)
-        console.print()
-        prose = Table.grid(padding=(0, 2))
+        console = Console(highlight=False)
+        chapter, seeds = self.chapter, len(self.seeds)
+
+        def say(*parts):
+            for part in parts:
+                console.print(part, width=min(console.width, 100))
+
+        say(Text(f"\nChapter {chapter.number} · {chapter.part}", "dim"), Text(f"{chapter.finding}\n", "bold"))
+        prose, verdicts = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
         for section in ("Claim", "Compare", "Look for", "Source"):
-            prose.add_row(Text(section, style="bold"), Text(chapter.text.get(section, "")))
-        console.print(prose, width=width)
-        console.print()
-        seeds = (
-            f"seed {self.seeds[0]}: no interval"
-            if len(self.seeds) == 1
-            else f"{len(self.seeds)} seeds: mean ± 95 % interval"
-        )
-        changed = ", ".join(chapter.changed(self.parameters))
-        console.print(
-            Text(f"Measured on {self.dataset}, {seeds}{'; with ' + changed if changed else ''}", style="bold"),
-            width=width,
-        )
-        console.print(self._measured(), width=width)
-        verdicts = Table.grid(padding=(0, 2))
+            prose.add_row(Text(section, "bold"), Text(chapter.text[section]))
+        say(prose, "")
+        shown = f"{seeds} seeds: mean ± 95 % interval" if seeds > 1 else f"seed {self.seeds[0]}: no interval"
+        changed = "".join(f", {change}" for change in chapter.changed(self.parameters))
+        say(Text(f"Measured on {self.dataset}{changed}, {shown}", "bold"), self._measured())
         for claim in self.claims:
             mark, colour = MARKS[claim.outcome]
-            verdicts.add_row(
-                Text(mark, style=f"bold {colour}"), Group(Text(claim.text), Text(evidence(claim), style="dim"))
-            )
-        console.print(verdicts, width=width)
-        console.print()
-        console.print(Text("Exercises", style="bold"))
+            verdicts.add_row(Text(mark, f"bold {colour}"), Group(claim.claim, Text(evidence(claim), "dim")))
+        say(verdicts, Text("\nExercises", "bold"))
         for number, exercise in enumerate(chapter.text["Exercises"], 1):
-            console.print(Padding(Text(f"{number}. {exercise}"), (0, 0, 0, 2)), width=width)
-        console.print()
-        console.print(
-            Text("Files  ", style="bold").append("  ".join(map(str, paths)), style="not bold"), soft_wrap=True
-        )
+            say(Padding(Text(f"{number}. {exercise}"), (0, 0, 0, 2)))
+        console.print(Text("\nFiles  ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
 
     def _measured(self):
         """The table of final values, with what is published below them."""
@@ -218,24 +180,12 @@ def plain(value):
 
 def outcome(run, dataset):
     """Where one run of a Recipe ended, in numbers."""
-    recipe, about = run.experiment, run.about[0]
-    steps = sum(phase.epochs * -(-len(dataset.x_train) // phase.batch_size) for phase in recipe.phases)
-    names = (
-        "test_accuracy",
-        "train_accuracy",
-        "test_loss",
-        "train_loss",
-        "weight_distance",
-        "bias_distance",
-        "weight_norm",
-        "bias_norm",
-    )
-    numbers = {name: float(run.final(name)[0]) for name in names}
-    return numbers | {
-        "cosines": run.final("cosines")[0].tolist(),
-        "parameters": about["parameters"],
-        "steps": steps,
-        "seconds": float(np.nansum(run["seconds"])),
-        "seconds_total": about["seconds_total"],
-        "diverged": bool(run.diverged[0]),
+    losses = [f"{part}_{what}" for what in ("accuracy", "loss") for part in ("test", "train")]
+    sizes = [f"{part}_{what}" for what in ("distance", "norm") for part in ("weight", "bias")]
+    return {name: run.final(name)[0] for name in (*losses, *sizes, "cosines")} | {
+        "parameters": run.about[0]["parameters"],
+        "steps": run["loss"].shape[1],
+        "seconds": np.nansum(run["seconds"]),
+        "seconds_total": run.about[0]["seconds_total"],
+        "diverged": run.diverged[0],
     }

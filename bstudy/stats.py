@@ -29,7 +29,7 @@ def interval(values, axis=0):
 class Claim:
     """A statement, and what the numbers say of it."""
 
-    text: str
+    claim: str
     outcome: str  # "held", "did not hold" or "undecided"
     estimate: float
     interval: tuple[float, float]
@@ -49,12 +49,13 @@ def claim(text, values, above=None, below=None, published=None, unit=""):
     if above is None and below is None:
         raise InvalidInput("a claim needs a bound, above= or below=")
     values = np.asarray(values, np.float64)
+    values = np.where(np.isfinite(values), values, np.nan)
     estimate, half = (float(number) for number in interval(values))
     low, high = estimate - half, estimate + half
     lowest, highest = (-math.inf if above is None else above), (math.inf if below is None else below)
     why = ""
-    if not np.isfinite(values).all():
-        outcome, why = "undecided", f"{np.sum(~np.isfinite(values))} of {len(values)} runs diverged"
+    if np.isnan(values).any():
+        outcome, why = "undecided", f"{np.isnan(values).sum()} of {len(values)} runs diverged"
     elif math.isnan(half):
         outcome, why = "undecided", "one seed has no interval"
     elif lowest < low and high < highest:

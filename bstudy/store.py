@@ -1,8 +1,8 @@
 """Measured results on disk, one file an answer, found again by the key of what was asked. Knows nothing of measuring.
 
-An entry is a zip file: `about.json`, the columns and the state as `.npy` members. Zip keeps a CRC-32 of every member,
-which is checked whenever one is read; files are written beside their place and moved into it whole, so a process that
-dies leaves the old entry or the new one and never half of one.
+An entry is an `.npz` file of the columns, the state, and what is known about them. A zip file keeps a CRC-32 of every
+member, compared when one is read; files are written beside their place and moved into it whole, so that a process that
+dies leaves the old entry or the new one, and never half of one.
 """
 
 import contextlib
@@ -10,10 +10,8 @@ import io
 import json
 import os
 import sys
-import tempfile
 import time
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,22 +46,19 @@ def home():
 def write_atomically(path, write):
     """Call `write(file)` on a temporary file beside `path`, then move it into place whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        for attempt in range(5):
-            try:
+        for pause in (0.1, 0.3, 1):
+            with contextlib.suppress(PermissionError):  # on Windows, while another process has the file open
                 return os.replace(temporary, path)
-            except PermissionError:  # on Windows, while another process has the file open
-                if attempt == 4:
-                    raise
-                time.sleep(0.1)
+            time.sleep(pause)
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -78,63 +73,55 @@ class Store:
         return self.folder / f"{key}.npz"
 
     def write(self, key, result):
-        about = result.about | {"format": FORMAT, "key": key, "share": result.share, "saved": int(time.time())}
-
-        def members(file):
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr("about.json", json.dumps(about))
-                for folder, arrays in (("columns", result.columns), ("state", result.state)):
-                    for name, array in arrays.items():
-                        buffer = io.BytesIO()
-                        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-                        archive.writestr(f"{folder}/{name}.npy", buffer.getbuffer())
-
+        names = {"columns": [*result.columns], "state": [*result.state]}
+        about = result.about | names | {"format": FORMAT, "key": key, "share": result.share, "saved": int(time.time())}
+        arrays = {f"columns/{name}": array for name, array in result.columns.items()}
+        arrays |= {f"state/{name}": array for name, array in result.state.items()}
         try:
-            write_atomically(self._path(key), members)
+            write_atomically(self._path(key), lambda file: np.savez(file, about=json.dumps(about), **arrays))
             self._unwritten.pop(key, None)
         except OSError as error:
             if not self._unwritten:
-                print(
-                    f"Results cannot be kept in {self.folder} ({error.strerror}): they last as long as this run.",
-                    file=sys.stderr,
-                )
+                print(f"Nothing can be kept in {self.folder} ({error.strerror}); going on without.", file=sys.stderr)
             self._unwritten[key] = result
 
     def read(self, key, state=False):
         """The Result under this key, or None; with its `state` only where asked for. A damaged one is set aside."""
         if key in self._unwritten:
             return self._unwritten[key]
-        path = self._path(key)
+        path, result = self._path(key), Result({})
         try:
-            with zipfile.ZipFile(path) as archive:
-                about = json.loads(archive.read("about.json"))
-                if about["format"] != FORMAT or about["key"] != key:
-                    raise ValueError("another format or key")
-                parts = {"columns": {}, "state": {}}
-                for member in archive.namelist():
-                    part, _, name = member.removesuffix(".npy").partition("/")
-                    if part == "columns" or (part == "state" and state):
-                        parts[part][name] = np.lib.format.read_array(
-                            io.BytesIO(archive.read(member)), allow_pickle=False
-                        )
-                return Result(**parts, about=about, share=about["share"])
+            file = open(path, "rb")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise BstudyError(f"{path} cannot be read: {error.strerror}") from None
-        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError, TypeError):
+        try:
+            with file, zipfile.ZipFile(file) as archive:
+
+                def array(member):  # read whole, since only then is its checksum compared
+                    return np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
+
+                result.about = json.loads(array("about.npy").item())
+                if result.about["format"] != FORMAT or result.about["key"] != key:
+                    raise ValueError("another format or key")
+                result.share = result.about["share"]
+                for part in ("columns", "state") if state else ("columns",):
+                    getattr(result, part).update({name: array(f"{part}/{name}.npy") for name in result.about[part]})
+            return result
+        except Exception:  # whatever zipfile and NumPy make of damaged bytes
             aside = path.with_suffix(".damaged")
             with contextlib.suppress(OSError):
                 os.replace(path, aside)
             print(f"A stored result is damaged: set aside as {aside}, to be measured again.", file=sys.stderr)
             return None
 
-    def keys(self):
-        return sorted(path.stem for path in self.folder.glob("*.npz"))
+    def keys(self, beginning=""):
+        return sorted(path.stem for path in self.folder.glob("*.npz") if path.stem.startswith(beginning))
 
-    def size(self, key):
+    def size(self):
         """Bytes on disk."""
-        return self._path(key).stat().st_size
+        return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
 
     def remove(self, key):
         self._path(key).unlink(missing_ok=True)

@@ -50,12 +50,10 @@ with _silence():
 def about():
     """What the bits of a result depend on, besides the question."""
     return {
-        "versions": {
-            "bstudy": __version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
+        "bstudy": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
         "device": DEVICES[-1].device_type,
         "machine": platform.machine(),
         "threads": THREADS,

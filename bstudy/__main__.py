@@ -1,0 +1,5 @@
+"""`python -m bstudy`, for where the command is not on the path."""
+
+from bstudy.cli import main
+
+main(prog_name="bstudy")

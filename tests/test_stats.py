@@ -1,0 +1,51 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from bstudy import claim
+from bstudy.errors import InvalidInput
+from bstudy.stats import interval
+
+VALUES = np.random.default_rng(0).normal(3, 1, size=(5, 4))
+
+
+def test_the_interval_is_students():
+    mean, half = interval(VALUES)
+    low, high = scipy.stats.t.interval(0.95, 4, loc=VALUES.mean(0), scale=scipy.stats.sem(VALUES))
+    np.testing.assert_allclose(mean - half, low)
+    np.testing.assert_allclose(mean + half, high)
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "outcome"),
+    [
+        ([1.0, 1.1, 0.9], {"above": 0}, "held"),
+        ([1.0, 1.1, 0.9], {"below": 0}, "did not hold"),
+        ([1.0, 1.1, 0.9], {"above": 1}, "undecided"),
+        ([1.0, 1.1, 0.9], {"above": 0.5, "below": 1.5}, "held"),
+        ([1.0, 1.1, 0.9], {"above": 2, "below": 3}, "did not hold"),
+        ([-1.0, 3.0, 1.0], {"above": 0}, "undecided"),
+    ],
+)
+def test_a_claim_is_decided_by_its_interval(values, bounds, outcome):
+    found = claim("c", values, **bounds)
+    assert found.outcome == outcome
+    assert found.estimate == pytest.approx(np.mean(values))
+    assert bool(found.why) == (outcome == "undecided")
+
+
+def test_no_interval_no_verdict():
+    assert claim("c", [5.0], above=0).outcome == "undecided"
+    assert claim("c", [5.0], above=0).why == "one seed has no interval"
+    assert claim("c", [5.0, math.nan, 5.0], above=0).why == "1 of 3 runs diverged"
+    assert claim("c", [5.0, math.inf, 5.0], above=0).outcome == "undecided"
+    with pytest.raises(InvalidInput, match="needs a bound"):
+        claim("c", [1, 2])
+
+
+def test_intervals_miss_as_often_as_they_say():
+    random = np.random.default_rng(2)
+    mean, half = interval(random.normal(size=(3, 20_000)))
+    assert np.mean(np.abs(mean) > half) == pytest.approx(0.05, abs=0.005)
