@@ -49,7 +49,10 @@ def read_settings(texts, defaults, option):
 
     def read(text, default):
         if isinstance(default, tuple):
-            return tuple(read(part, default[0]) for part in text.rstrip(",").split(","))
+            several = tuple(read(part, default[0]) for part in text.rstrip(",").split(","))
+            if len(set(several)) < 2:  # a chapter that takes several values compares them
+                raise ValueError
+            return several
         value = type(default)(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError

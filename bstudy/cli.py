@@ -136,7 +136,10 @@ def results(key, clear, yes):
             about = result.about
             click.echo(f"{each[:10]}  {about['dataset']}  seed {about['seed']}  {about['experiment']}{done}")
             if key:
-                last = {name: column[-1:].tolist() if column.ndim else column.item() for name, column in result.columns.items()}
+                last = {
+                    name: column[-1:].tolist() if column.ndim else column.item()
+                    for name, column in result.columns.items()
+                }
                 click.echo(json.dumps(about | {"last values": last}, indent=1))
     if not key:
         click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {store.folder}")

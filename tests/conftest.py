@@ -8,7 +8,7 @@ import pytest
 
 from bstudy.data import load
 
-MNIST = Path(os.environ.get("BSTUDY_MNIST", Path(__file__).parents[2] / "shared/data/mnist.npz"))
+MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
 
 
 def pytest_collection_modifyitems(items):

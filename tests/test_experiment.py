@@ -93,7 +93,10 @@ def test_keys_tell_questions_apart_and_not_spellings():
 
 
 def test_runs_give_columns_and_name_them_where_one_is_wrong():
-    columns = {"test_accuracy": np.array([[0.1, 0.5, 0.7], [0.1, 0.4, np.nan]]), "final_train_loss": np.array([1.0, 2.0])}
+    columns = {
+        "test_accuracy": np.array([[0.1, 0.5, 0.7], [0.1, 0.4, np.nan]]),
+        "final_train_loss": np.array([1.0, 2.0]),
+    }
     runs = Runs(START, [0, 1], columns)
     np.testing.assert_equal(runs.final("test_accuracy"), [0.7, np.nan])
     np.testing.assert_allclose(runs.final("test_accuracy", over=5)[0], 0.6)

@@ -7,7 +7,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = [*ROOT.glob("bstudy/**/*.py"), *ROOT.glob("chapters/*.py")]
-ORDER = ["errors", "stats", "store", "data", "experiment", "measure", "progress", "draw", "lab", "chapters", "book", "page", "cli", "__main__"]
+ORDER = [
+    "errors",
+    "stats",
+    "store",
+    "data",
+    "experiment",
+    "measure",
+    "progress",
+    "draw",
+    "lab",
+    "chapters",
+    "book",
+    "page",
+    "cli",
+    "__main__",
+]
 
 
 def module(path):

@@ -89,7 +89,9 @@ def test_the_compiled_loop_is_the_plain_loop(tiny):
         x, y = tiny.x_train[order[first : first + 20]], tiny.y_train[order[first : first + 20]]
         with tf.GradientTape() as tape:
             loss = loss_of(y, model(x))
-        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
     for ours, plain in zip(weights(answer(Recipe.sgd(20, 0.05, 1), tiny, 3)), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-6)
 
@@ -98,7 +100,9 @@ def test_columns_say_what_the_weights_are(tiny):
     result, start = answer(Recipe.sgd(16, 0.1, 2, norms=True), tiny), initial_weights((4, 4), 3, 0)
     end, columns = weights(result), result.columns
     kernels = [(end[i].astype(float), start[i].astype(float)) for i in (0, 2, 4)]
-    assert columns["weight_distance"][-1] == pytest.approx(np.sqrt(sum(((a - b) ** 2).sum() for a, b in kernels)), rel=1e-5)
+    assert columns["weight_distance"][-1] == pytest.approx(
+        np.sqrt(sum(((a - b) ** 2).sum() for a, b in kernels)), rel=1e-5
+    )
     assert columns["bias_norm"][-1] == pytest.approx(np.sqrt(sum((end[i].astype(float) ** 2).sum() for i in (1, 3, 5))))
     cosines = [(a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b) for a, b in kernels]
     np.testing.assert_allclose(columns["cosines"][-1], cosines, rtol=1e-6)
@@ -163,7 +167,9 @@ def test_a_run_that_diverges_is_a_result(tiny):
     assert np.isfinite(result.columns["test_accuracy"]).tolist() == [True, True, False, False]
     assert (len(result.columns["loss"]), len(result.columns["seconds"])) == (3 * 4, 3)
     assert np.isnan(result.columns["final_train_loss"])
-    further = answer(Recipe.sgd(16, 0.1, 1).then(learning_rate=1e20, epochs=2).then(learning_rate=0.1), tiny, begun=result)
+    further = answer(
+        Recipe.sgd(16, 0.1, 1).then(learning_rate=1e20, epochs=2).then(learning_rate=0.1), tiny, begun=result
+    )
     assert further.about["diverged"] and len(further.columns["test_accuracy"]) == 6
 
 

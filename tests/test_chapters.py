@@ -1,0 +1,76 @@
+"""Every chapter runs whole in a tiny setting, and reads as the format has it."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+from bstudy import Lab, book
+from bstudy.errors import InvalidInput
+from bstudy.page import Page
+
+CHAPTERS = book.chapters()
+TINY = {  # parameters with which a chapter runs on the tiny data set in a second or two
+    1: {"batch_sizes": (8, 16), "epochs": 2},
+    2: {"small": 8, "large": 32, "epochs": 2},
+    3: {"small": 8, "large": 32, "epochs": 2},
+}
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+
+
+@every_chapter
+def test_the_text_has_every_section(chapter):
+    assert chapter.finding.endswith(".") and len(chapter.finding) < 100
+    assert list(chapter.text) == ["Claim", "Compare", "Look for", "Source", "Exercises"]
+    assert all(len(text) > 20 for text in chapter.text.values() if isinstance(text, str))
+    assert 2 <= len(chapter.text["Exercises"]) <= 5
+    assert chapter.parameters and all(default is not inspect.Parameter.empty for default in chapter.parameters.values())
+
+
+@every_chapter
+def test_a_chapter_runs_whole(chapter, tiny, tmp_path):
+    page = Page.of(chapter, chapter.parameters | TINY[chapter.number], Lab(tiny, seeds=2, quiet=True))
+    written = page.write(tmp_path / "out", ["png", "svg", "pdf"], "page")
+    assert [path.name for path in written] == [f"{chapter.name}.{ending}" for ending in ("png", "svg", "pdf", "json")]
+    record = json.loads(written[-1].read_text())
+    assert record["chapter"] == chapter.number and record["seeds"] == [0, 1] and record["dataset"]["name"] == "tiny"
+    assert {verdict["outcome"] for verdict in record["verdicts"]} <= {"held", "did not hold", "undecided"}
+    assert all(verdict["published"] is None for verdict in record["verdicts"]), "published numbers belong to MNIST"
+    assert len(record["changed"]) == len(TINY[chapter.number])
+    for role, run in page.runs.items():
+        assert record["runs"][role]["experiment"] == repr(run.experiment)
+        for name, column in record["runs"][role]["columns"].items():
+            np.testing.assert_array_equal(np.array(column, np.float32), run[name])
+
+
+@every_chapter
+def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, tiny):
+    page = Page.of(chapter, chapter.parameters | TINY[chapter.number], Lab(tiny, seeds=1, quiet=True))
+    assert {(claim.outcome, claim.why) for claim in page.claims} == {("undecided", "one seed has no interval")}
+
+
+@every_chapter
+def test_a_chapter_survives_divergence(chapter, tiny, tmp_path, capsys):
+    if "learning_rate" not in chapter.parameters:
+        pytest.skip("has no learning rate")
+    parameters = chapter.parameters | TINY[chapter.number] | {"learning_rate": 1e20}
+    page = Page.of(chapter, parameters, Lab(tiny, seeds=2, quiet=True))
+    page.show(page.write(tmp_path, ["svg"], "page"))
+    assert "diverged" in capsys.readouterr().out
+    assert not [claim for claim in page.claims if claim.outcome == "held" and not np.isfinite(claim.estimate)]
+
+
+def test_settings_are_read_as_the_defaults_types():
+    chapter = book.chapter(1)
+    parameters = chapter.with_set(["batch_sizes=2,64", "learning-rate=1", "epochs = 3"])
+    assert parameters == {"batch_sizes": (2, 64), "learning_rate": 1.0, "epochs": 3}
+    assert chapter.changed(parameters) == ["batch_sizes=2,64", "learning_rate=1.0", "epochs=3"]
+    for wrong in ("epochs=1.5", "epochs=", "learning_rate=nan", "learning_rate=inf", "batch_sizes=a", "batch_sizes="):
+        with pytest.raises(InvalidInput, match="wanted a value such as"):
+            chapter.with_set([wrong])
+    for wrong in ("epoch=3", "epochs", "=3", ""):
+        with pytest.raises(InvalidInput, match="names nothing that can be set.*epochs=30"):
+            chapter.with_set([wrong])
+    with pytest.raises(InvalidInput, match="no chapter 99; there are 1, 2, 3"):
+        book.chapter(99)

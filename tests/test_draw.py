@@ -1,0 +1,89 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from bstudy import Recipe, Runs, draw
+from bstudy.errors import InvalidInput
+from bstudy.stats import interval
+
+PROGRAM = """
+import io, numpy as np
+from bstudy import Recipe, Runs, draw
+accuracy = np.linspace(0, 1, 12).reshape(2, 6) ** 2
+runs = Runs(Recipe.sgd(64, 0.01, 5), [0, 1], {"test_accuracy": accuracy})
+file = io.BytesIO()
+with draw.style("page"):
+    figure = draw.figure(lambda fig: draw.curve(fig.subplots(), runs, "test_accuracy"), "A finding.", "digits")
+    draw.save(figure, ENDING, "ch01", file)
+"""
+
+
+def runs(batch_size=64, **columns):
+    return Runs(Recipe.sgd(batch_size, 0.01, 5), [0, 1, 2], columns)
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_the_same_results_give_the_same_bytes_in_any_process(ending):
+    program = PROGRAM.replace("ENDING", repr(ending)) + "import sys; sys.stdout.buffer.write(file.getvalue())"
+    first, second = (subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in range(2))
+    assert first.stdout == second.stdout and len(first.stdout) > 1000
+
+
+def test_a_curve_is_the_mean_over_seeds_in_the_columns_unit():
+    accuracy = np.random.default_rng(0).uniform(size=(3, 6))
+    with draw.style("page"):
+        figure = draw.figure(
+            lambda fig: draw.curve(fig.subplots(), runs(test_accuracy=accuracy), "test_accuracy"), "T.", "d"
+        )
+    (axes,) = figure.axes
+    (line,) = axes.get_lines()
+    np.testing.assert_allclose(line.get_ydata(), 100 * accuracy.mean(0))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "test accuracy (%)")
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    mean, half = interval(100 * accuracy)
+    assert (band.min(), band.max()) == pytest.approx(((mean - half).min(), (mean + half).max()))
+    assert figure.legends[0].get_texts()[0].get_text() == "64 at 0.01 for 5 epochs"
+
+
+def test_a_figure_without_its_data_raises():
+    with pytest.raises(KeyError, match="no column 'test_accuracy'"):
+        draw.curve(Figure().subplots(), runs(test_loss=np.zeros((3, 6))), "test_accuracy")
+
+
+@pytest.mark.parametrize("style", draw.STYLES)
+def test_all_text_is_inside_and_none_overlaps(style):
+    def three(fig):
+        for axes in fig.subplots(1, 3):
+            for batch_size in (64, 256, 1024):
+                accuracy = np.random.default_rng(batch_size).uniform(size=(3, 6))
+                draw.curve(axes, runs(batch_size, test_accuracy=accuracy), "test_accuracy")
+
+    with draw.style(style):
+        figure = draw.figure(
+            three, "A long finding that goes on and on, so that it does not fit in a line. " * 2, "digits"
+        )
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        boxes = [figure.legends[0].get_window_extent(renderer)]
+        boxes += [text.get_window_extent(renderer) for text in figure.texts]
+        boxes += [axes.get_tightbbox(renderer) for axes in figure.axes]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert not any(box.shrunk(0.98, 0.98).overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_batch_sizes_have_their_colours():
+    assert [draw.colour(size).upper() for size in (64, 256, 1024)] == ["#E69F00", "#0072B2", "#CC79A7"]
+    shades = [to_rgb(draw.colour(2**i)) for i in range(14)]
+    assert all(np.abs(np.subtract(a, b)).max() > 0.05 for a, b in zip(shades, shades[1:], strict=False))
+    assert draw.colour(10**6).startswith("#")
+
+
+def test_a_wrong_style_is_named():
+    with pytest.raises(InvalidInput, match="no style 'glossy'; there are page, slide, dark"), draw.style("glossy"):
+        pass
