@@ -1,6 +1,7 @@
 """Data sets by name or file, standardised as the study has them. Knows nothing of models or training."""
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -55,15 +56,15 @@ def load(name="digits"):
     Raises InvalidInput where there is no such name or file, and DataError where the data cannot be had or used.
     """
     if name == "digits":
-        return _dataset(name, *_digits())
+        return standardised(name, *_digits())
     if name in NAMES:
-        return _dataset(name, *_read(_downloaded(name)))
+        return standardised(name, *_read(_downloaded(name)))
     path = Path(name).expanduser()
     if not path.exists():
         raise InvalidInput(
-            f"there is no data set or file {str(name)!r}; name one of {', '.join(NAMES)}, or an .npz file"
+            f"there is no data set or file {str(name)!r}; name one of {', '.join(NAMES)} or an .npz file"
         )
-    return _dataset(path.stem, *_read(path))
+    return standardised(path.stem, *_read(path))
 
 
 def _digits():
@@ -75,38 +76,47 @@ def _digits():
 
     digits = load_digits()
     images, labels = digits.images.astype(np.uint8), digits.target
-    by_class = np.argsort(labels, kind="stable")
     test = np.zeros(len(labels), bool)
-    test[by_class[::5]] = True
+    test[np.argsort(labels, kind="stable")[::5]] = True
     return images[~test], labels[~test], images[test], labels[test]
 
 
+DOWNLOAD = """
+import os, socket, sys
+import numpy
+from keras.datasets import {name} as source
+socket.setdefaulttimeout(30)
+(x_train, y_train), (x_test, y_test) = source.load_data()
+part = sys.argv[1] + ".part"
+with open(part, "wb") as file:
+    numpy.savez_compressed(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+os.replace(part, sys.argv[1])
+"""
+
+
 def _downloaded(name):
-    """The path of a copy of one of Keras's data sets, fetched by Keras itself, in a process of its own: no TensorFlow here."""
+    """Our copy of one of Keras's data sets, which Keras fetches in a process of its own: no TensorFlow in this one."""
     path = home() / "datasets" / f"{name}.npz"
-    if path.exists():
-        return path
-    print(f"Fetching {name} (once) ...", file=sys.stderr)
-    program = (
-        "import os, socket, sys; socket.setdefaulttimeout(30); import numpy; from keras.datasets import "
-        f"{name} as source; (a, b), (c, d) = source.load_data(); path = sys.argv[1]; "
-        "os.makedirs(os.path.dirname(path), exist_ok=True); part = path + f'.{os.getpid()}.part'; "
-        "file = open(part, 'wb'); numpy.savez_compressed(file, x_train=a, y_train=b, x_test=c, y_test=d); "
-        "file.close(); os.replace(part, path)"
-    )
-    command = [sys.executable, "-c", program, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"})
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DataError(
-            f"{name} could not be fetched ({reason}); use --dataset digits, which needs no network, or --dataset FILE.npz "
-            f"with {', '.join(ARRAYS)}; where a download was cut short, delete its file in ~/.keras/datasets and try again"
-        )
+    if not path.exists():
+        print(f"Fetching {name}, once ...", file=sys.stderr)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path.parent} cannot be written to: {error.strerror}") from None
+        command = [sys.executable, "-c", DOWNLOAD.format(name=name), str(path)]
+        environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            reason = done.stderr.strip().split("\n")[-1]
+            raise DataError(
+                f"{name} could not be fetched ({reason}); use --dataset digits, which needs no network, or --dataset "
+                f"FILE.npz with {', '.join(ARRAYS)}; where a download was cut short, delete it in ~/.keras/datasets"
+            )
     return path
 
 
 def _read(path):
-    """The four arrays of an `.npz` file, without pickle, and nothing that the file does not declare beforehand."""
+    """The four arrays of an `.npz` file: without pickle, and nothing larger than its directory and headers agree on."""
 
     def refuse(reason):
         raise DataError(f"{path} is no data set: {reason}") from None
@@ -115,60 +125,42 @@ def _read(path):
         refuse("it is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            missing = [name for name in ARRAYS if f"{name}.npy" not in members]
+            sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
+            missing = [name for name in ARRAYS if name not in sizes]
             if missing:
-                found = ", ".join(name.removesuffix(".npy") for name in members) or "nothing"
-                refuse(f"it holds no {' and no '.join(missing)} (it holds {found})")
-            if sum(members[f"{name}.npy"].file_size for name in ARRAYS) > MOST_BYTES:
+                refuse(f"it holds no {' and no '.join(missing)} (it holds {', '.join(sizes) or 'nothing'})")
+            if sum(sizes[name] for name in ARRAYS) > MOST_BYTES:
                 refuse(f"it declares more than {MOST_BYTES // 2**30} GiB")
             for name in ARRAYS:
                 with archive.open(f"{name}.npy") as member:
-                    shape, dtype = _declared(member)
-                    if dtype.kind not in ("biuf" if name[0] == "x" else "iu"):
-                        wanted = "numbers" if name[0] == "x" else "whole numbers (an integer type)"
-                        refuse(f"{name} must hold {wanted}, not {dtype}")
-                    size = members[f"{name}.npy"].file_size - member.tell()
-                    if int(np.prod(shape, dtype=object)) * dtype.itemsize != size:
-                        refuse(f"{name} declares the shape {shape}, but holds {size} bytes")
+                    version = np.lib.format.read_magic(member)
+                    header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+                    shape, _, dtype = getattr(np.lib.format, header)(member)
+                    held = sizes[name] - member.tell()
+                kinds, wanted = ("biuf", "numbers") if name[0] == "x" else ("iu", "whole numbers (an integer type)")
+                if dtype.kind not in kinds:
+                    refuse(f"{name} must hold {wanted}, not {dtype}")
+                if math.prod(shape) * dtype.itemsize != held:
+                    refuse(f"{name} declares the shape {shape}, but holds {held} bytes")
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[name] for name in ARRAYS]
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zipfile.zlib.error,
-    ) as error:
-        refuse(str(error) or type(error).__name__)
+    except DataError:
+        raise
+    except Exception as error:  # whatever zipfile and NumPy make of a file that is something else
+        refuse(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
-def _declared(member):
-    """The shape and type in the header of a `.npy` member."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
-    return shape, dtype
-
-
-def _dataset(name, x_train, y_train, x_test, y_test):
-    """Check the raw arrays, and standardise."""
+def standardised(name, x_train, y_train, x_test, y_test):
+    """The Dataset of four raw arrays. Raises DataError where one cannot train and test on them."""
 
     def refuse(reason):
         raise DataError(f"{name} is no data set to train on: {reason}")
 
-    def labels(what, y):
-        return y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
-
-    y_train, y_test = labels("y_train", y_train), labels("y_test", y_test)
+    # one label a row, as Keras has CIFAR's, is one label a sample
+    y_train, y_test = (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for y in (y_train, y_test))
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         if x.ndim < 2 or y.ndim != 1:
-            refuse(
-                f"x_{part} must have a row a sample and y_{part} a number a sample; their shapes are {x.shape} and {y.shape}"
-            )
+            refuse(f"x_{part} needs a row and y_{part} a number a sample; their shapes are {x.shape} and {y.shape}")
         if len(x) != len(y):
             refuse(f"x_{part} has {len(x)} samples, y_{part} {len(y)} labels")
         if x.size == 0:
@@ -179,20 +171,18 @@ def _dataset(name, x_train, y_train, x_test, y_test):
         refuse(f"training samples have the shape {x_train.shape[1:]}, test samples {x_test.shape[1:]}")
     classes = int(max(y_train.max(), y_test.max())) + 1
     if not 2 <= classes <= len(y_train):
-        refuse(
-            f"its labels go up to {classes - 1}; they must number at least two classes from 0, and no more than samples"
-        )
+        refuse(f"its labels go up to {classes - 1}; wanted at least two classes from 0 on, and no more than samples")
 
     digest = hashlib.sha256()
     for array in (x_train, y_train, x_test, y_test):
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
 
-    mean, deviation = x_train.mean(dtype=np.float64), x_train.std(dtype=np.float64)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what overflows here is refused below
+        mean, deviation = x_train.mean(dtype=np.float64), x_train.std(dtype=np.float64)
+        if deviation == 0:
+            refuse("all its training inputs are the same number")
         x_train, x_test = (((x - mean) / deviation).astype(np.float32) for x in (x_train, x_test))
-    if deviation == 0:
-        refuse("all its training inputs are the same number")
     if not (np.isfinite(x_train).all() and np.isfinite(x_test).all()):
         refuse("its inputs hold NaN, infinity, or numbers too large for float32")
     return Dataset(

@@ -17,7 +17,6 @@ from bstudy.errors import InvalidInput
 from bstudy.stats import interval
 
 STYLES = {"page": ("page",), "slide": ("page", "slide"), "dark": ("page", "dark")}
-FORMATS = ("png", "svg", "pdf")
 
 # column -> (name with unit, heading of a table, factor from the column to the unit, decimals)
 QUANTITIES = {
@@ -34,14 +33,14 @@ QUANTITIES = {
 
 # Okabe and Ito's colours, told apart by the colour-blind; 64, 256 and 1024 are the book's three
 _COLOURS = {
-    1: "#000000",
+    1: "#999999",
     8: "#D55E00",
     64: "#E69F00",
     128: "#009E73",
     256: "#0072B2",
     512: "#56B4E9",
     1024: "#CC79A7",
-    8192: "#7A1F5C",
+    8192: "#AA4499",
 }
 _LINES = ("-", "--", ":", "-.")
 
@@ -99,7 +98,7 @@ def style(name):
 
 
 def figure(draw, title, small_line):
-    """A Figure on which `draw(figure)` draws the axes, complete on a slide: title above, one legend and origin below."""
+    """A Figure whose axes `draw(figure)` draws, complete on a slide: title above, one legend and the origin below."""
     fig = Figure(layout="constrained")
     draw(fig)
     settings, (width, height) = matplotlib.rcParams, 72 * fig.get_size_inches()  # in points, as font sizes are

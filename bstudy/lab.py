@@ -152,7 +152,7 @@ class Lab:
 
 @contextlib.contextmanager
 def stoppable(kept):
-    """Gives an event that the first SIGINT or SIGTERM sets, saying what is `kept()`; the second ends the process at once."""
+    """An event that the first SIGINT or SIGTERM sets, saying what is `kept()`; the second ends the process at once."""
     stop = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
 

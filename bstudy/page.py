@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bstudy import __version__, draw
+from bstudy import draw
 from bstudy.book import Chapter
 from bstudy.chapters.published import PUBLISHED
 from bstudy.data import Dataset
@@ -22,7 +22,7 @@ from bstudy.stats import interval
 from bstudy.store import write_atomically
 
 MARKS = {"held": ("✓ held", "green"), "did not hold": ("✗ did not hold", "red"), "undecided": ("? undecided", "yellow")}
-MEASURED_WITH = ("bstudy", "python", "tensorflow", "keras", "device", "machine", "threads")
+VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of what measured; the drawing's own are added
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Page:
                 }
                 for role, run in self.runs.items()
             },
-            "measured_with": {name: sorted({each[name] for each in about}) for name in MEASURED_WITH},
-            "drawn_with": {"bstudy": __version__, "matplotlib": matplotlib.__version__, "numpy": np.__version__},
+            "versions": {name: ", ".join(sorted({each[name] for each in about})) for name in VERSIONS}
+            | {"matplotlib": matplotlib.__version__, "numpy": np.__version__},
+            "measured_on": {name: sorted({each[name] for each in about}) for name in ("device", "machine", "threads")},
         }
 
     def write(self, out, formats, style):
@@ -152,10 +153,12 @@ class Page:
 
 def evidence(claim):
     """The numbers of a verdict, as a line."""
-    if math.isnan(claim.interval[0]):
-        found = f"{claim.estimate:.2f} {claim.unit}".strip() if math.isfinite(claim.estimate) else "no estimate"
-    else:
-        found = f"{claim.estimate:.2f} [{claim.interval[0]:.2f}, {claim.interval[1]:.2f}] {claim.unit}".strip()
+    half = claim.interval[1] - claim.estimate
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2  # the interval's first two digits
+    found = f"{claim.estimate:.{decimals}f}" if math.isfinite(claim.estimate) else "no estimate"
+    if math.isfinite(half):
+        found += " [{:.{d}f}, {:.{d}f}]".format(*claim.interval, d=decimals)
+    found = f"{found} {claim.unit}".strip()
     bounds = [
         f"{side} {bound:g}" for side, bound in (("above", claim.above), ("below", claim.below)) if bound is not None
     ]

@@ -91,7 +91,7 @@ class Store:
             return self._unwritten[key]
         path, result = self._path(key), Result({})
         try:
-            file = open(path, "rb")
+            file = open(path, "rb")  # noqa: SIM115 - closed below; what goes wrong before that is not damage
         except FileNotFoundError:
             return None
         except OSError as error:

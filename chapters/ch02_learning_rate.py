@@ -1,7 +1,7 @@
 """A larger learning rate recovers the lost accuracy.
 
 Claim     What a batch of 1024 loses against one of 64 (chapter 1) comes back when its learning rate is raised tenfold.
-Compare   64 and 1024 at one learning rate, as in chapter 1, and 1024 once more with larger steps. Between the two runs of
+Compare   64 and 1024 at one learning rate, as in chapter 1, and 1024 once more with larger steps: of the two runs of
           1024 only the learning rate differs. Verdicts rest on the mean of the last five epochs, which varies less than
           the last one alone.
 Look for  The dashed curve: where it ends, and how early it leaves the solid one of its colour.

@@ -1,12 +1,12 @@
 """A large batch does not get the model stuck.
 
-Claim     Trained on batches of 1024 the model ends below where batches of 64 take it (chapter 1), but it is not trapped:
-          change one thing, and the lost accuracy comes back.
+Claim     Trained on batches of 1024 the model ends below where batches of 64 take it (chapter 1), but it is not
+          trapped: change one thing, and the lost accuracy comes back.
 Compare   The same start, gone on with for as long again. The control changes nothing; the others change one thing.
           Verdicts rest on the mean of the last five epochs, which varies less than the last one alone.
 Look for  Every curve that changes course ends on the reference; the control does not.
-Source    Shen (2018), "Can you recover good asymptotic behaviour by lowering the batch size?": all three changes recover
-          98 %.
+Source    Shen (2018), "Can you recover good asymptotic behaviour by lowering the batch size?": all three changes
+          recover 98 %.
 
 Exercises
   1. Predict, then test: `bstudy chapter 3 --set large=512`.

@@ -1,4 +1,4 @@
-"""What the sources report of single recipes, trained on MNIST: {recipe: {column: number}}, in the columns' own units."""
+"""What the sources report of single recipes trained on MNIST: {recipe: {column: number}}, in the columns' units."""
 
 from bstudy import Recipe
 

@@ -70,7 +70,7 @@ def test_settings_are_read_as_the_defaults_types():
         with pytest.raises(InvalidInput, match="wanted a value such as"):
             chapter.with_set([wrong])
     for wrong in ("epoch=3", "epochs", "=3", ""):
-        with pytest.raises(InvalidInput, match="names nothing that can be set.*epochs=30"):
+        with pytest.raises(InvalidInput, match=r"names nothing that can be set.*epochs=30"):
             chapter.with_set([wrong])
     with pytest.raises(InvalidInput, match="no chapter 99; there are 1, 2, 3"):
         book.chapter(99)

@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -80,7 +81,7 @@ def test_all_text_is_inside_and_none_overlaps(style):
 def test_batch_sizes_have_their_colours():
     assert [draw.colour(size).upper() for size in (64, 256, 1024)] == ["#E69F00", "#0072B2", "#CC79A7"]
     shades = [to_rgb(draw.colour(2**i)) for i in range(14)]
-    assert all(np.abs(np.subtract(a, b)).max() > 0.05 for a, b in zip(shades, shades[1:], strict=False))
+    assert all(np.abs(np.subtract(a, b)).max() > 0.05 for a, b in itertools.pairwise(shades))
     assert draw.colour(10**6).startswith("#")
 
 

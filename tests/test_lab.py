@@ -75,7 +75,7 @@ def test_a_signal_keeps_what_is_measured_and_the_next_call_ends_on_the_same_bits
 
     monkeypatch.setattr(train, "measure", interrupted)
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="Stopped: 1 of 2 results are kept, .* goes on from there"):
+    with pytest.raises(Interrupted, match=r"Stopped: 1 of 2 results are kept, .* goes on from there"):
         Lab(tiny, seeds=1).run({"run": recipe})
     assert signal.getsignal(number) == before
     assert "Stopping: 1 of 2 results are kept, and what the running one has finished." in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """How questions are answered: the only folder that imports TensorFlow, and the place where it is set up, silently.
 
 Each module here has `measure(experiment, dataset, seed, begun, starts)`, a generator. About once a second it yields the
-work done, a number that ends at 1, and the Result as far as it may be taken up from; the last one is complete. `begun` is
+share of the work that is done, and the Result as far as it can be taken up from; the last one is complete. `begun` is
 such a Result, or None; `starts` are the Results of `experiment.starts()`.
 """
 

@@ -25,7 +25,7 @@ def mlp(input_shape, classes):
 
 @functools.cache
 def shared(input_shape, classes):
-    """The one model of this shape in this process: compiled functions belong to it, and weights are assigned into it."""
+    """The one model of this shape in a process: compiled functions belong to it, and weights are assigned into it."""
     return mlp(input_shape, classes)
 
 
@@ -64,7 +64,7 @@ def evaluate(model, x, y):
 def distances(weights, initial):
     """How far weights are from where they began, and how large they are, in the columns of a Recipe.
 
-    A kernel has two axes or more, a bias one; `weights` and `initial` are lists of arrays as `model.get_weights()` gives.
+    A kernel has two axes or more, a bias one; `weights` and `initial` are as `model.get_weights()` gives them.
     """
 
     def dot(a, b):

@@ -34,10 +34,10 @@ def optimizer_of(model, name):
 
 @functools.cache
 def compiled_steps(model, optimizer, batch_size, norms):
-    """The loop from step `first` to before step `last` of an epoch as one compiled call, the same for every such segment.
+    """A compiled call that takes the steps from `first` to before `last` of an epoch, one call for every such segment.
 
-    The batch of step i is `order[offset + i * batch_size :][:batch_size]`. Returns a tuple of (last - first,) arrays, each
-    in a longer tensor from `first` on: the loss, and the norms of gradient and update where asked for.
+    The batch of step i is `order[offset + i * batch_size :][:batch_size]`. Gives tensors (steps,), filled from `first`
+    to before `last`: the loss, and where asked for the norms of gradient and update.
     """
 
     def norm(tensors):
@@ -82,7 +82,7 @@ def epoch_order(samples, seed, epoch):
 
 
 def epoch_in_calls(model, optimizer, data, order, batch_size, norms):
-    """Train for one epoch; about once a second, yield the share of it done, what was measured per step, and the seconds.
+    """Train for one epoch; about once a second, yield the share of it done, the columns per step, and the seconds.
 
     The whole batches come first, then the smaller last one, which is a single step of another batch size.
     """
