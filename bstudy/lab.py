@@ -52,31 +52,40 @@ class Lab:
         return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
 
     def _plan(self, experiments, answers):
-        """{key: (experiment, seed)} of what must be measured, seed by seed, what others may begin from first.
+        """{key: (experiment, seed, seconds)} of what must be measured, what others may begin from before them.
 
         What is stored goes to `answers` by key.
         """
-        plan = {}
+        begun = {}  # (experiment, seed) -> the share of it that is stored
 
         def want(experiment, seed):
             key = experiment.key(self.dataset, seed)
-            if key in plan or key in answers:
+            if (experiment, seed) in begun or key in answers:
                 return
             stored = self.store.read(key)
             if stored is not None and stored.complete:
                 answers[key] = stored
                 return
-            plan[key] = experiment, seed
+            begun[experiment, seed] = stored.share if stored is not None else 0.0
             for start in experiment.starts():
                 want(start, seed)
 
-        def length(experiment):
-            return experiment.guess(self.dataset) + sum(map(length, experiment.starts()))
+        def length(question):
+            experiment, seed = question
+            return seed, experiment.guess(self.dataset) + sum(length((start, seed))[1] for start in experiment.starts())
+
+        def seconds(experiment, seed):
+            there = (
+                share
+                for share, beginning in experiment.beginnings()
+                if (beginning, seed) in begun or beginning.key(self.dataset, seed) in answers
+            )
+            return experiment.guess(self.dataset) * (1 - max(begun[experiment, seed], next(there, 0.0)))
 
         for seed in self.seeds:
             for experiment in experiments:
                 want(experiment, seed)
-        return dict(sorted(plan.items(), key=lambda item: (self.seeds.index(item[1][1]), length(item[1][0]))))
+        return {e.key(self.dataset, seed): (e, seed, seconds(e, seed)) for e, seed in sorted(begun, key=length)}
 
     def _begun(self, experiment, key, seed):
         """The longest stored Result that this experiment may go on from, and its share of the work, or (None, 0)."""
@@ -92,14 +101,13 @@ class Lab:
 
     def _measure(self, plan, answers):
         """Measure what is planned, in order, into the store and `answers`."""
-        work = sum(experiment.guess(self.dataset) for experiment, _ in plan.values())
+        stored, work = len(answers), sum(seconds for *_, seconds in plan.values())
         if not self.quiet:
             print(
-                f"Measuring on {self.dataset}: {len(plan)} results, {len(answers)} more are stored; "
+                f"Measuring on {self.dataset}: {len(plan)} results, {stored} more are stored; "
                 f"about {duration(work + START_UP)} (Ctrl-C keeps what is measured).",
                 file=sys.stderr,
             )
-        stored = len(answers)
 
         def kept():
             return f"{len(answers) - stored} of {len(plan)} results are kept, and what the running one has finished"
@@ -108,12 +116,14 @@ class Lab:
             import_module("bstudy.measure")  # before the display, since it keeps TensorFlow's noise from standard error
             done = 0.0
             with Display(work, self.quiet) as display:
-                for number, (key, (experiment, seed)) in enumerate(plan.items(), 1):
-                    name, guess = f"[{number}/{len(plan)}] {experiment}, seed {seed}", experiment.guess(self.dataset)
+                for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
+                    begun = None
                     for share in self._answer(key, experiment, seed, answers, stop):
-                        text = f"{name}, {experiment.reached(share)}"
-                        display.show(text, done + share * guess, milestone=key in answers)
-                    done += guess
+                        begun = share if begun is None else begun
+                        text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
+                        here = done + seconds * (share - begun) / (1 - begun)
+                        display.show(text, here, milestone=key in answers)
+                    done += seconds
                     if stop.is_set() and len(answers) - stored < len(plan):
                         raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
 
@@ -122,17 +132,11 @@ class Lab:
         begun, share = self._begun(experiment, key, seed)
         yield share
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
-        about = {
-            "experiment": repr(experiment),
-            "kind": type(experiment).__name__,
-            "dataset": self.dataset.name,
-            "seed": seed,
-        }
+        about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
         saved, saved_at = begun, time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
-        for share, result in import_module(experiment.MEASURED_BY).measure(
-            experiment, self.dataset, seed, begun, starts
-        ):
+        measure = import_module(experiment.MEASURED_BY).measure
+        for share, result in measure(experiment, self.dataset, seed, begun, starts):
             result.about |= about | {"seconds_total": time.monotonic() - started}
             due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
             if result.complete or (due and result is not saved):
