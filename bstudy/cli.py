@@ -100,8 +100,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     from bstudy.lab import Lab
     from bstudy.page import outcome, plain
 
-    lab = Lab(dataset, [seed], quiet=quiet)
-    numbers = plain(outcome(lab.run({"run": recipe})["run"], lab.dataset))
+    numbers = plain(outcome(Lab(dataset, [seed], quiet=quiet).run({"run": recipe})["run"]))
     if json_file is None or json_file.name != "-":
         for name, value in numbers.items():
             click.echo(f"{name:18} {value}")

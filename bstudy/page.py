@@ -125,7 +125,7 @@ class Page:
         say(Text(f"Measured on {self.dataset}{changed}, {shown}", "bold"), self._measured())
         for claim in self.claims:
             mark, colour = MARKS[claim.outcome]
-            verdicts.add_row(Text(mark, f"bold {colour}"), Group(claim.claim, Text(evidence(claim), "dim")))
+            verdicts.add_row(Text(mark, f"bold {colour}"), Group(Text(claim.claim), Text(evidence(claim), "dim")))
         say(verdicts, Text("\nExercises", "bold"))
         for number, exercise in enumerate(chapter.text["Exercises"], 1):
             say(Padding(Text(f"{number}. {exercise}"), (0, 0, 0, 2)))
@@ -181,7 +181,7 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def outcome(run, dataset):
+def outcome(run):
     """Where one run of a Recipe ended, in numbers."""
     losses = [f"{part}_{what}" for what in ("accuracy", "loss") for part in ("test", "train")]
     sizes = [f"{part}_{what}" for what in ("distance", "norm") for part in ("weight", "bias")]

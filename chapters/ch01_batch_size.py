@@ -26,7 +26,7 @@ PART = "I. The gap"
 
 
 def experiments(batch_sizes=(64, 256, 1024), learning_rate=0.01, epochs=30):
-    return {f"Batch size {size}": Recipe.sgd(size, learning_rate, epochs) for size in sorted(batch_sizes)}
+    return {f"batch size {size}": Recipe.sgd(size, learning_rate, epochs) for size in sorted(batch_sizes)}
 
 
 def figure(runs, fig):
@@ -50,10 +50,11 @@ def verdicts(runs):
     gap = {role: run.final("test_loss") - run.final("train_loss") for role, run in runs.items()}
     doublings = [np.log2(run.experiment.batch_size) for run in runs.values()]
     slope, _ = np.polyfit(doublings, list(accuracy.values()), 1)
-    lost = accuracy[smallest] - accuracy[largest]
-    yield claim(f"{smallest} ends at higher test accuracy than {largest}.", lost, above=0, published=2.5, unit="points")
-    yield claim("Each doubling of the batch size costs test accuracy.", slope, below=0, unit="points a doubling")
-    untrained = training[smallest] - training[largest]
-    yield claim(f"{largest} has learned less: its training accuracy is lower too.", untrained, above=0, unit="points")
+    lost, untrained = accuracy[smallest] - accuracy[largest], training[smallest] - training[largest]
     wider = gap[largest] - gap[smallest]
-    yield claim(f"It does not generalize worse: the gap is no wider at {largest}.", wider, below=0, unit="nats")
+    yield claim(
+        f"Test accuracy is higher at {smallest} than at {largest}.", lost, above=0, published=2.5, unit="points"
+    )
+    yield claim("Each doubling of the batch size costs test accuracy.", slope, below=0, unit="points a doubling")
+    yield claim(f"At {largest} less was learned: training accuracy is lower too.", untrained, above=0, unit="points")
+    yield claim(f"Generalization is not the reason: the gap is no wider at {largest}.", wider, below=0, unit="nats")
