@@ -56,7 +56,22 @@ def list_chapters():
         click.echo(f"{chapter.number:4}  {chapter.finding}")
 
 
-@main.command("chapter")
+class ChapterCommand(click.Command):
+    """`bstudy chapter 3 --help` tells the parameters of chapter 3."""
+
+    def parse_args(self, context, arguments):
+        context.obj = int(arguments[0]) if arguments and arguments[0].isdigit() else None  # NUMBER is read after --help
+        return super().parse_args(context, arguments)
+
+    def format_epilog(self, context, formatter):
+        if context.obj is not None:
+            from bstudy.book import as_text, chapter
+
+            with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
+                formatter.write_dl([(name, as_text(value)) for name, value in chapter(context.obj).parameters.items()])
+
+
+@main.command("chapter", cls=ChapterCommand)
 @click.argument("number", type=int)
 @dataset_option
 @option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bstudy import draw
-from bstudy.book import Chapter
+from bstudy.book import Chapter, as_text
 from bstudy.chapters.published import PUBLISHED
 from bstudy.data import Dataset
 from bstudy.errors import BstudyError
@@ -100,7 +100,7 @@ class Page:
                 figure = self.figure()
                 for path in paths:
                     write_atomically(path, partial(draw.save, figure, path.suffix[1:], self.chapter.name))
-            text = json.dumps(plain(self.record()), indent=1, allow_nan=False, ensure_ascii=False)
+            text = as_json(plain(self.record())) + "\n"
             write_atomically(numbers, lambda file: file.write(text.encode()))
         except OSError as error:
             raise BstudyError(f"{out} cannot be written to: {error.strerror or error}") from None
@@ -129,7 +129,9 @@ class Page:
         say(verdicts, Text("\nExercises", "bold"))
         for number, exercise in enumerate(chapter.text["Exercises"], 1):
             say(Padding(Text(f"{number}. {exercise}"), (0, 0, 0, 2)))
-        console.print(Text("\nFiles  ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
+        settings = " ".join(f"{name}={as_text(value)}" for name, value in self.parameters.items())
+        say(Text("\nParameters  ", "bold").append(f"{settings}  (--set NAME=VALUE)", "not bold"))
+        console.print(Text("Files       ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
 
     def _measured(self):
         """The table of final values, with what is published below them."""
@@ -179,6 +181,20 @@ def plain(value):
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_json(value, indent=""):
+    """JSON text in which only arrays of plain values share a line."""
+    if isinstance(value, dict) and value:
+        parts, (left, right) = (
+            [f"{json.dumps(name)}: {as_json(item, indent + ' ')}" for name, item in value.items()],
+            "{}",
+        )
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        parts, (left, right) = [as_json(item, indent + " ") for item in value], "[]"
+    else:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    return f"{left}\n" + ",\n".join(f"{indent} {part}" for part in parts) + f"\n{indent}{right}"
 
 
 def outcome(run):

@@ -38,6 +38,7 @@ def figure(runs, fig):
         draw.curve(gap, run, run["test_loss"] - run["train_loss"], linestyle="-")
     accuracy.set(title="test ——   training ····", ylabel="accuracy (%)")
     draw.focus(accuracy)
+    draw.focus(loss)
     loss.set(title="test ——   training ····", ylabel="loss (nats)")
     gap.set(title="generalization gap", ylabel="test − training loss (nats)")
 

@@ -70,6 +70,12 @@ def test_help_loads_no_large_library():
     assert "click" in modules and not {"numpy", "matplotlib", "scipy", "sklearn", "rich", "tensorflow"} & set(modules)
 
 
+def test_the_help_of_a_chapter_tells_its_parameters(bstudy):
+    told = bstudy("chapter", 3, "--help").stdout
+    assert "Parameters of chapter 3" in told and "learning_rate  0.01" in told and "Options:" in told
+    assert "Parameters of" not in bstudy("chapter", "--help").stdout
+
+
 TRAIN = ["train", "--batch-size", 512, "--learning-rate", 0.01, "--epochs", 1]
 
 
@@ -106,6 +112,7 @@ def test_the_data_set_is_taken_from_the_environment(bstudy, tiny_file):
     ("words", "status", "message"),
     [
         (["chapter", 99], 2, "there is no chapter 99; there are 1, 2, 3"),
+        (["chapter", 99, "--help"], 2, "there is no chapter 99; there are 1, 2, 3"),
         (["chapter", "one"], 2, "'one' is not a valid integer"),
         (["chapter", 1, "--seeds", 0], 2, "0 is not in the range"),
         (["chapter", 1, "--set", "epoch=3"], 2, "names nothing that can be set"),
