@@ -10,11 +10,14 @@ __version__ = "0.1.0"
 _DEFINED_IN = {
     "BstudyError": "errors",
     "Dataset": "data",
+    "GradientTrials": "experiment.gradients",
     "Lab": "lab",
-    "Phase": "experiment",
-    "Recipe": "experiment",
+    "Phase": "experiment.train",
+    "Recipe": "experiment.train",
     "Runs": "experiment",
+    "SingleBatches": "experiment.gradients",
     "claim": "stats",
+    "exponent": "stats",
     "load": "data",
 }
 __all__ = ["draw", *_DEFINED_IN]

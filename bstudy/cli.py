@@ -105,8 +105,8 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, quiet):
 @quiet_option
 def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, quiet):
     """Train the study's model once, by your own recipe, and say where it ends."""
+    from bstudy import Phase, Recipe
     from bstudy.book import read_settings
-    from bstudy.experiment import Phase, Recipe
 
     recipe = Recipe((Phase(batch_size, learning_rate, epochs, optimizer),))
     for changes in then:

@@ -6,30 +6,45 @@ Sizes, fonts and backgrounds are in `styles/`, not here and not in chapters.
 import contextlib
 import textwrap
 from importlib.resources import files
+from typing import NamedTuple
 
 import matplotlib
 import matplotlib.style
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bstudy.errors import InvalidInput
 from bstudy.stats import interval
 
 STYLES = {"page": ("page",), "slide": ("page", "slide"), "dark": ("page", "dark")}
 
-# column -> (name with unit, heading of a table, factor from the column to the unit, decimals)
+
+class Quantity(NamedTuple):
+    """How a column is shown."""
+
+    name: str  # with its unit, for an axis
+    heading: str  # for a table
+    factor: float = 1  # from the column to the unit
+    decimals: int = 3
+
+
 QUANTITIES = {
-    "train_accuracy": ("training accuracy (%)", "train acc. %", 100, 2),
-    "test_accuracy": ("test accuracy (%)", "test acc. %", 100, 2),
-    "train_loss": ("training loss (nats)", "train loss", 1, 3),
-    "test_loss": ("test loss (nats)", "test loss", 1, 3),
-    "weight_distance": ("distance of the weights from their start, W", "W", 1, 2),
-    "bias_distance": ("distance of the biases from their start, B", "B", 1, 3),
-    "weight_norm": ("norm of the weights", "norm of W", 1, 2),
-    "bias_norm": ("norm of the biases", "norm of B", 1, 3),
-    "seconds": ("seconds per epoch", "s / epoch", 1, 2),
+    "train_accuracy": Quantity("training accuracy (%)", "train acc. %", 100, 2),
+    "test_accuracy": Quantity("test accuracy (%)", "test acc. %", 100, 2),
+    "train_loss": Quantity("training loss (nats)", "train loss"),
+    "test_loss": Quantity("test loss (nats)", "test loss"),
+    "weight_distance": Quantity("distance of the weights from their start, W", "W", decimals=2),
+    "bias_distance": Quantity("distance of the biases from their start, B", "B"),
+    "weight_norm": Quantity("norm of the weights", "norm of W", decimals=2),
+    "bias_norm": Quantity("norm of the biases", "norm of B"),
 }
+
+
+def quantity(column):
+    return QUANTITIES.get(column, Quantity(column, column))
+
 
 # Okabe and Ito's colours, told apart by the colour-blind; 64, 256 and 1024 are the book's three
 _COLOURS = {
@@ -64,9 +79,9 @@ def curve(axes, run, values, last=None, **line):
     epochs alone. Lines of one colour in the same axes differ in their dashes; `line` are matplotlib's own settings.
     """
     if isinstance(values, str):
-        name, _, factor, _ = QUANTITIES[values]
-        axes.set_ylabel(name)
-        values = run[values] * factor
+        shown = quantity(values)
+        axes.set_ylabel(shown.name)
+        values = run[values] * shown.factor
     mean, half = interval(values)
     epochs = np.arange(len(mean))
     if last is not None:
@@ -77,6 +92,62 @@ def curve(axes, run, values, last=None, **line):
     axes.plot(epochs, mean, **line)
     axes.fill_between(epochs, mean - half, mean + half, color=line["color"], alpha=0.2, linewidth=0)
     axes.set_xlabel("epoch" if last is None else f"epoch of the last {last}")
+
+
+def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
+    """Draw a quantity (seeds, batch sizes) against the batch size: its mean, and its 95 % interval as a band.
+
+    On a logarithmic axis they are those of the logarithms. `bands` (seeds, batch sizes), where given, are drawn instead
+    of the interval: their means over seeds, on both sides.
+    """
+    log, back = (np.log, np.exp) if yscale == "log" else (np.asarray, np.asarray)
+    mean, half = interval(log(values))
+    edges = [(back(mean - half), back(mean + half))]
+    if bands:
+        edges = [(back(mean) - band.mean(axis=0), back(mean) + band.mean(axis=0)) for band in bands]
+    (drawn,) = axes.plot(batch_sizes, back(mean), marker="o", markersize=3, **line)
+    for low, high in edges:
+        axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    axes.set(xscale="log", yscale=yscale, xlabel="batch size B")
+    axes.set_xticks([1, 8, 64, 512], labels=["1", "8", "64", "512"])
+    axes.xaxis.set_minor_locator(NullLocator())
+    if yscale == "log":
+        axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+
+
+def ridges(axes, batch_sizes, samples):
+    """Draw the distribution of samples (batch sizes, n), smoothed, one ridge a batch size, all of one height."""
+    from scipy.stats import gaussian_kde
+
+    for row, (size, values) in enumerate(zip(batch_sizes, samples, strict=True)):
+        if np.ptp(values) > 0:  # not where runs diverged, or there is one sample
+            reach = np.ptp(values)
+            grid = np.linspace(values.min() - reach, values.max() + reach, 400)
+            height = gaussian_kde(values)(grid)
+            seen = height > height.max() / 1000
+            top = row + 1.8 * (height / height.max())[seen]
+            axes.fill_between(grid[seen], row, top, color=colour(size), alpha=0.8, linewidth=0, zorder=3 - row / 100)
+            axes.plot(grid[seen], top, color=axes.get_facecolor(), linewidth=0.8, zorder=3 - row / 100)
+    axes.set_yticks(range(0, len(batch_sizes), 2), labels=batch_sizes[::2])
+    axes.set_ylabel("batch size B")
+    axes.grid(axis="y", visible=False)
+
+
+def histogram(axes, edges, counts, batch_size):
+    """Draw counts (edges + 1,), the outer two beyond the edges, as entries per unit, on a logarithmic axis.
+
+    Bins near zero, where logarithmic ones are very narrow, are joined.
+    """
+    below = np.cumsum(counts)[:-1]  # the entries below each edge
+    filled = np.flatnonzero(np.diff(below))
+    if not len(filled):  # all runs diverged
+        return
+    reach = np.abs(edges[[filled[0], filled[-1] + 1]]).max()
+    shown = (np.abs(edges) > reach / 100) & (np.abs(edges) <= 1.001 * reach)
+    density = np.diff(below[shown]) / np.diff(edges[shown])
+    axes.stairs(density, edges[shown], color=colour(batch_size), linewidth=1.5, label=f"B = {batch_size}")
+    axes.set(yscale="log", ylabel="entries per unit")
 
 
 def focus(axes):

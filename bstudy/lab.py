@@ -58,17 +58,17 @@ class Lab:
         """
         begun = {}  # (experiment, seed) -> the share of it that is stored
 
-        def want(experiment, seed):
+        def want(experiment, seed, its_state=False):
             key = experiment.key(self.dataset, seed)
-            if (experiment, seed) in begun or key in answers:
+            if (experiment, seed) in begun or (key in answers and not its_state):
                 return
-            stored = self.store.read(key)
+            stored = self.store.read(key, its_state)  # what others begin from must be whole
             if stored is not None and stored.complete:
-                answers[key] = stored
+                answers[key] = replace(stored, state={})
                 return
             begun[experiment, seed] = stored.share if stored is not None else 0.0
             for start in experiment.starts():
-                want(start, seed)
+                want(start, seed, its_state=True)
 
         def length(question):
             experiment, seed = question
@@ -135,7 +135,7 @@ class Lab:
         about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
         saved, saved_at = begun, time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
-        measure = import_module(experiment.MEASURED_BY).measure
+        measure = import_module(type(experiment).__module__.replace("experiment", "measure")).measure
         for share, result in measure(experiment, self.dataset, seed, begun, starts):
             result.about |= about | {"seconds_total": time.monotonic() - started}
             due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES

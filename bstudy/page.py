@@ -135,19 +135,20 @@ class Page:
 
     def _measured(self):
         """The table of final values, with what is published below them."""
-        columns = next(iter(self.runs.values())).experiment.SUMMARY
+        summaries = {role: run.experiment.summary(run) for role, run in self.runs.items()}
+        columns = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         table.add_column("run")
         for column in columns:
-            table.add_column(draw.QUANTITIES[column][1], justify="right", no_wrap=True)
+            table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)
         for role, run in self.runs.items():
             published = self.published(run)
             cells = []
             for column in columns:
-                _, _, factor, decimals = draw.QUANTITIES[column]
-                mean, half = interval(run.final(column) * factor)
-                cell = f"{mean:.{decimals}f}" + ("" if math.isnan(half) else f" ± {half:.{decimals}f}")
-                source = f"published {published[column] * factor:g}" if column in published else ""
+                shown = draw.quantity(column)
+                mean, half = interval(summaries[role].get(column, [math.nan]) * np.array(shown.factor))
+                cell = f"{mean:.{shown.decimals}f}" + ("" if math.isnan(half) else f" ± {half:.{shown.decimals}f}")
+                source = f"published {published[column] * shown.factor:g}" if column in published else ""
                 cells.append(Group(Text(cell if not math.isnan(mean) else "–"), Text(source, style="dim")))
             table.add_row(Group(Text(role), Text(draw.label(run), style="dim")), *cells)
         return table
@@ -157,9 +158,10 @@ def evidence(claim):
     """The numbers of a verdict, as a line."""
     half = claim.interval[1] - claim.estimate
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2  # the interval's first two digits
-    found = f"{claim.estimate:.{decimals}f}" if math.isfinite(claim.estimate) else "no estimate"
+    shape = f".{decimals}f" if decimals < 7 else ".1e"
+    found = format(claim.estimate, shape) if math.isfinite(claim.estimate) else "no estimate"
     if math.isfinite(half):
-        found += " [{:.{d}f}, {:.{d}f}]".format(*claim.interval, d=decimals)
+        found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
     found = f"{found} {claim.unit}".strip()
     bounds = [
         f"{side} {bound:g}" for side, bound in (("above", claim.above), ("below", claim.below)) if bound is not None

@@ -25,6 +25,13 @@ def interval(values, axis=0):
     return values.mean(axis), stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * error
 
 
+def exponent(sizes, values):
+    """(seeds,) the exponent of the power law in `sizes` (n,) that fits the logarithms of `values` (seeds, n) best."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = np.log(sizes) - np.log(sizes).mean()
+        return (away * np.log(values)).sum(axis=1) / (away**2).sum()
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement, and what the numbers say of it."""

@@ -59,3 +59,23 @@ def bstudy(tmp_path):
 @pytest.fixture
 def mnist():
     return load(MNIST)
+
+
+@pytest.fixture(scope="session")
+def numpy_gradients():
+    def gradients(weights, x, y):
+        """Mean cross-entropy of the two-hidden-layer network, and its gradients by the chain rule, in double."""
+        w1, b1, w2, b2, w3, b3 = (weight.astype(np.float64) for weight in weights)
+        x = x.reshape(len(x), -1).astype(np.float64)
+        h1 = np.maximum(x @ w1 + b1, 0)
+        h2 = np.maximum(h1 @ w2 + b2, 0)
+        logits = h2 @ w3 + b3
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        loss = -np.log(p[np.arange(len(y)), y]).mean()
+        d3 = (p - np.eye(p.shape[1])[y]) / len(y)
+        d2 = d3 @ w3.T * (h2 > 0)
+        d1 = d2 @ w2.T * (h1 > 0)
+        return loss, [x.T @ d1, d1.sum(0), h1.T @ d2, d2.sum(0), h2.T @ d3, d3.sum(0)]
+
+    return gradients

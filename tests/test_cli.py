@@ -111,8 +111,8 @@ def test_the_data_set_is_taken_from_the_environment(bstudy, tiny_file):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["chapter", 99], 2, "there is no chapter 99; there are 1, 2, 3"),
-        (["chapter", 99, "--help"], 2, "there is no chapter 99; there are 1, 2, 3"),
+        (["chapter", 99], 2, "there is no chapter 99; there are 1, 2, 3, "),
+        (["chapter", 99, "--help"], 2, "there is no chapter 99; there are 1, 2, 3, "),
         (["chapter", "one"], 2, "'one' is not a valid integer"),
         (["chapter", 1, "--seeds", 0], 2, "0 is not in the range"),
         (["chapter", 1, "--set", "epoch=3"], 2, "names nothing that can be set"),

@@ -20,23 +20,7 @@ def weights(result):
     return [result.state[f"weight_{i}"] for i in range(6)]
 
 
-def numpy_gradients(weights, x, y):
-    """Mean cross-entropy of the two-hidden-layer network, and its gradients by the chain rule, in double."""
-    w1, b1, w2, b2, w3, b3 = (weight.astype(np.float64) for weight in weights)
-    x = x.reshape(len(x), -1).astype(np.float64)
-    h1 = np.maximum(x @ w1 + b1, 0)
-    h2 = np.maximum(h1 @ w2 + b2, 0)
-    logits = h2 @ w3 + b3
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    loss = -np.log(p[np.arange(len(y)), y]).mean()
-    d3 = (p - np.eye(p.shape[1])[y]) / len(y)
-    d2 = d3 @ w3.T * (h2 > 0)
-    d1 = d2 @ w2.T * (h1 > 0)
-    return loss, [x.T @ d1, d1.sum(0), h1.T @ d2, d2.sum(0), h2.T @ d3, d3.sum(0)]
-
-
-def numpy_run(data, seed, batch_size, epochs, update):
+def numpy_run(numpy_gradients, data, seed, batch_size, epochs, update):
     """Weights and losses of `epochs` epochs; `update(step, weight index, gradient)` gives what is subtracted."""
     now, losses = [w.astype(np.float64) for w in initial_weights(data.x_train.shape[1:], data.classes, seed)], []
     for epoch in range(epochs):
@@ -55,15 +39,15 @@ def close(ours, reference, moved):
         np.testing.assert_allclose(a, b, atol=2e-5 * moved)
 
 
-def test_sgd_steps_are_the_mathematics_and_the_last_smaller_batch_is_trained_on(tiny):
+def test_sgd_steps_are_the_mathematics_and_the_last_smaller_batch_is_trained_on(tiny, numpy_gradients):
     result = answer(Recipe.sgd(16, 0.1, 2), tiny)
-    reference, losses = numpy_run(tiny, 0, 16, 2, lambda step, i, g: 0.1 * g)
+    reference, losses = numpy_run(numpy_gradients, tiny, 0, 16, 2, lambda step, i, g: 0.1 * g)
     assert len(losses) == 2 * 4  # 50 samples are three batches of 16, and one of 2
     np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-4)
     close(weights(result), reference, moved=0.1)
 
 
-def test_adam_steps_are_the_mathematics(tiny):
+def test_adam_steps_are_the_mathematics(tiny, numpy_gradients):
     first, second = [0.0] * 6, [0.0] * 6
 
     def update(step, i, g):  # Kingma and Ba 2015, in the form that ends section 2, as Keras has it
@@ -73,7 +57,7 @@ def test_adam_steps_are_the_mathematics(tiny):
         return rate * first[i] / (np.sqrt(second[i]) + 1e-7)
 
     result = answer(Recipe.adam(50, 0.001, 2), tiny)
-    reference, losses = numpy_run(tiny, 0, 50, 2, update)
+    reference, losses = numpy_run(numpy_gradients, tiny, 0, 50, 2, update)
     np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-3)
     for ours, theirs in zip(weights(result), reference, strict=True):
         assert np.mean(np.abs(ours - theirs)) < 2e-5  # entries whose gradient is rounding alone step either way
@@ -98,7 +82,7 @@ def test_the_compiled_loop_is_the_plain_loop(tiny):
         np.testing.assert_allclose(ours, plain, atol=1e-6)
 
 
-def test_columns_say_what_the_weights_are(tiny):
+def test_columns_say_what_the_weights_are(tiny, numpy_gradients):
     result, start = answer(Recipe.sgd(16, 0.1, 2, norms=True), tiny), initial_weights((4, 4), 3, 0)
     end, columns = weights(result), result.columns
     kernels = [(end[i].astype(float), start[i].astype(float)) for i in (0, 2, 4)]

@@ -42,6 +42,7 @@ with _silence():
     import keras
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # it takes the functions of several batch sizes for one that is traced too often
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     DEVICES = tf.config.list_logical_devices()
     tf.function(tf.nn.relu, jit_compile=True)(tf.ones((2, 2)))  # XLA speaks at its first compilation

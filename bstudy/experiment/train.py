@@ -1,74 +1,9 @@
-"""The questions, frozen, and their answers. Knows nothing of how a question is answered, stored or drawn."""
+"""Training as a question: what to train on which batches, for how long. Answered by `measure/train.py`."""
 
-import hashlib
-import json
-import math
-import numbers
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
-
 from bstudy.errors import InvalidInput
-
-
-def _count(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
-    return int(value)
-
-
-def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        raise InvalidInput(f"{name} must be a positive, finite number, not {value!r}")
-    return float(value)
-
-
-def _plain(value):
-    """What `value` says, in JSON's types; an experiment says its kind and version too."""
-    if isinstance(value, Experiment):
-        kind = {"kind": type(value).__name__, "version": value.VERSION}
-        return kind | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Phase):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A question whose fields say all that its answer depends on, besides a data set and a seed.
-
-    A kind of experiment is a frozen dataclass below this one, and a module with a function `measure` that answers it.
-    """
-
-    VERSION = 1  # raised when the way of measuring this kind changes, so that old answers are not taken for new ones
-    MEASURED_BY = None  # the module whose `measure` answers this kind
-    SUMMARY = ()  # the columns that a page shows in its table
-
-    def key(self, dataset, seed):
-        """The name of the answer in the store: SHA-256 over the question, the data's content and the seed."""
-        question = {"experiment": _plain(self), "dataset": dataset.fingerprint, "seed": int(seed)}
-        return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
-
-    def starts(self):
-        """The experiments that must be answered first, because this one begins from their final weights."""
-        return ()
-
-    def beginnings(self):
-        """Pairs (share of this one, experiment), longest first, whose complete answers this one may go on from."""
-        return ()
-
-    def check(self, dataset):
-        """Raise InvalidInput where `dataset` cannot answer this question."""
-
-    def guess(self, dataset):
-        """A rough number of seconds on two cores, for estimates alone."""
-        raise NotImplementedError
-
-    def reached(self, share):
-        """Where a measurement is when this share of it is done, in words."""
-        return f"{100 * share:.0f} %"
+from bstudy.experiment import Experiment, count, positive, weights_of
 
 
 @dataclass(frozen=True)
@@ -82,9 +17,9 @@ class Phase:
 
     def __post_init__(self):
         set_field = object.__setattr__  # the one way to normalise a field of a frozen dataclass
-        set_field(self, "batch_size", _count("batch_size", self.batch_size))
-        set_field(self, "learning_rate", _positive("learning_rate", self.learning_rate))
-        set_field(self, "epochs", _count("epochs", self.epochs))
+        set_field(self, "batch_size", count("batch_size", self.batch_size))
+        set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))
+        set_field(self, "epochs", count("epochs", self.epochs))
         if self.optimizer not in ("sgd", "adam"):
             raise InvalidInput(f"optimizer must be 'sgd' or 'adam', not {self.optimizer!r}")
 
@@ -108,9 +43,6 @@ class Recipe(Experiment):
       gradient_norm, update_norm  (steps,)   of all weights and biases as one vector, where `norms` asks for them
     From where the loss was no longer finite, all of them are NaN: the run diverged.
     """
-
-    MEASURED_BY = "bstudy.measure.train"
-    SUMMARY = ("train_accuracy", "test_accuracy", "weight_distance", "bias_distance")
 
     phases: tuple[Phase, ...]
     norms: bool = False
@@ -184,7 +116,7 @@ class Recipe(Experiment):
                 )
 
     def guess(self, dataset):
-        samples, weights = len(dataset.x_train), 1024 * (math.prod(dataset.x_train.shape[1:]) + 1024)
+        samples, weights = len(dataset.x_train), weights_of(dataset)
         evaluated = min(samples, 10_000) + len(dataset.x_test)
         return sum(
             phase.epochs
@@ -198,6 +130,11 @@ class Recipe(Experiment):
 
     def reached(self, share):
         return f"epoch {share * self.epochs:.0f} of {self.epochs}"
+
+    def summary(self, run):
+        return {
+            name: run.final(name) for name in ("train_accuracy", "test_accuracy", "weight_distance", "bias_distance")
+        }
 
     def __str__(self):
         words = []
@@ -220,38 +157,3 @@ class Recipe(Experiment):
             changes = {name: value for name, value in changes.items() if value != getattr(before, name)}
             text += f".then({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
         return text
-
-
-class Runs:
-    """The answer to one experiment for all seeds: named columns whose first axis is the seed.
-
-    runs["test_accuracy"]        (seeds, epochs + 1) for a Recipe; see each kind of experiment for its columns
-    runs.final("test_accuracy")  (seeds,)
-    """
-
-    def __init__(self, experiment, seeds, columns, about=()):
-        self.experiment, self.seeds, self.about = experiment, tuple(seeds), tuple(about)
-        self._columns = columns
-        self.used = set()  # the columns that were looked at: what a figure and its verdicts rest on
-
-    def __getitem__(self, name):
-        """Raises KeyError, with the names there are, where there is no such column."""
-        if name not in self._columns:
-            raise KeyError(f"{self.experiment!r} has no column {name!r}; it has {', '.join(sorted(self._columns))}")
-        self.used.add(name)
-        return self._columns[name]
-
-    def final(self, name, over=1):
-        """(seeds, ...) the column's last value, or the mean of its last `over` epochs, without the untrained start.
-
-        Train accuracy and loss over one epoch are those of the whole training set.
-        """
-        if over == 1 and f"final_{name}" in self._columns:
-            return self[f"final_{name}"]
-        column = self[name]
-        return column if column.ndim == 1 else column[:, 1:][:, -over:].mean(axis=1)
-
-    @property
-    def diverged(self):
-        """(seeds,) whether a run's loss stopped being finite."""
-        return np.isnan(self.final("test_accuracy"))

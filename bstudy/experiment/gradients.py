@@ -1,0 +1,112 @@
+"""Questions about what happens inside a batch, from a trained start. Answered by `measure/gradients.py`."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bstudy.errors import InvalidInput
+from bstudy.experiment import Experiment, count, positive, weights_of
+from bstudy.experiment.train import Recipe
+
+
+def ascending(batch_sizes, most=2**20):
+    sizes = tuple(sorted({count("batch_sizes", size) for size in batch_sizes}))
+    if not sizes or sizes[-1] > most:
+        raise InvalidInput(f"batch_sizes must be whole numbers from 1 to {most}, not {batch_sizes!r}")
+    return sizes
+
+
+@dataclass(frozen=True)
+class GradientTrials(Experiment):
+    """What batches of each size make of the same samples, from the same weights.
+
+    A trial draws `samples` training samples with replacement, and for each batch size goes back to the end of `start`
+    and steps once through them: SGD on the mean loss, with update="sgd"; with update="frozen" the weights stay. Its
+    gradient G is that of the last layer's kernel, each batch's mean weighted by its share of the samples. The same
+    seed and trial draw the same samples, whatever the other fields say. After Shen (2018).
+
+    Its answer has columns, with batch sizes in ascending order
+      norm                             (batch sizes, trials)  the Euclidean norm of G
+      cosine_to_smallest, _to_largest  (batch sizes, trials)  of G, to that of the smallest or largest batch size
+      power_sums  (batch sizes, blocks, 4)  of G's entries to the powers 1 to 4; trial i belongs to block i modulo 5
+      histogram   (batch sizes, blocks, edges + 1)  of G's entries: below the first edge, between two, above the last
+      edges       (edges,)  symmetric about zero, with steps of a twentieth of a decade
+      extremes    (batch sizes, 2)  the smallest and the largest entry
+    """
+
+    start: Recipe
+    batch_sizes: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024)
+    trials: int = 100
+    update: str = "sgd"
+    samples: int = 1024
+    learning_rate: float = 0.01
+
+    def __post_init__(self):
+        set_field = object.__setattr__
+        set_field(self, "trials", count("trials", self.trials))
+        set_field(self, "samples", count("samples", self.samples))
+        set_field(self, "batch_sizes", ascending(self.batch_sizes, self.samples))
+        set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))
+        if self.update not in ("sgd", "frozen"):
+            raise InvalidInput(f"update must be 'sgd' or 'frozen', not {self.update!r}")
+
+    def starts(self):
+        return (self.start,)
+
+    def beginnings(self):
+        return ((trials / self.trials, replace(self, trials=trials)) for trials in range(self.trials - 1, 0, -1))
+
+    def guess(self, dataset):
+        weights, steps = weights_of(dataset), sum(-(-self.samples // size) for size in self.batch_sizes)
+        return self.trials * weights * (steps * 10 / 3e10 + len(self.batch_sizes) * self.samples * 6 / 2e11)
+
+    def reached(self, share):
+        return f"trial {share * self.trials:.0f} of {self.trials}"
+
+    def summary(self, run):
+        return {
+            f"norm, B = {size}": run["norm"][:, i].mean(1)
+            for i, size in enumerate(self.batch_sizes)
+            if size in (1, 64, 1024)
+        }
+
+    def __str__(self):
+        return f"gradients after {self.start}, weights {'frozen' if self.update == 'frozen' else 'moving'}"
+
+
+@dataclass(frozen=True)
+class SingleBatches(Experiment):
+    """The gradient of the summed loss over one batch, at the weights that `start` ends with, for each batch size.
+
+    Its answer has columns
+      norm                   (batch sizes, draws)  of the gradient of the last layer's kernel, over samples drawn with
+          replacement
+      noise_trace            ()  tr Σ, the trace of the covariance of a single sample's gradient over the training set
+      squared_gradient_norm  ()  |g|², of the mean gradient over the training set
+    For such draws E |S_B|² = B tr Σ + B² |g|².
+    """
+
+    start: Recipe
+    batch_sizes: tuple[int, ...] = GradientTrials.batch_sizes
+    draws: int = 300
+
+    def __post_init__(self):
+        object.__setattr__(self, "draws", count("draws", self.draws))
+        object.__setattr__(self, "batch_sizes", ascending(self.batch_sizes))
+
+    def starts(self):
+        return (self.start,)
+
+    def guess(self, dataset):
+        return 2e-6 * self.draws * sum(self.batch_sizes) + 2 * len(dataset.x_train) * weights_of(dataset) / 1e11
+
+    def summary(self, run):
+        squares = np.square(run["norm"], dtype=np.float64).mean(axis=2)
+        return {
+            f"norm, B = {size}": squares[:, i] ** 0.5
+            for i, size in enumerate(self.batch_sizes)
+            if size in (1, 64, 1024)
+        }
+
+    def __str__(self):
+        return f"single batches after {self.start}"

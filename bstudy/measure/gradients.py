@@ -1,0 +1,158 @@
+"""The gradient trials: the same samples cut into batches of every size, from the same weights.
+
+One trial at one batch size is one compiled call. What leaves it is G, the gradient of the last layer's kernel (some
+40 kB), of which a few numbers are kept: a list of all entries of all trials would take gigabytes.
+"""
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bstudy.measure import THREADS, about
+from bstudy.measure.model import mlp, shared
+from bstudy.measure.train import on_device, optimizer_of, step
+from bstudy.store import Result
+
+BLOCKS = 5  # of trials, for the intervals of what is counted
+_MAGNITUDES = np.logspace(-8, 2, 20 * 10 + 1)  # twenty bins a decade; what is smaller or larger is counted at the ends
+EDGES = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])  # the bins between them, and one beyond each end
+
+
+def last_kernel(model):
+    """The index of the last layer's kernel among the trainable variables."""
+    return max(i for i, variable in enumerate(model.trainable_variables) if len(variable.shape) > 1)
+
+
+@functools.cache
+def compiled_trial(model, batch_size, samples):
+    """A compiled call that steps once through the drawn samples from the weights `start`, and gives G."""
+    optimizer, kernel = optimizer_of(model, "sgd"), last_kernel(model)
+    whole, left = divmod(samples, batch_size)
+
+    @tf.function(jit_compile=True)
+    def trial(x, y, drawn, start):
+        rows = tf.reshape(x, [x.shape[0], -1])
+
+        def gradient(first, size):
+            batch = tf.slice(drawn, [first], [size])
+            images = tf.reshape(tf.gather(rows, batch), [size, *x.shape[1:]])
+            _, gradients = step(model, optimizer, images, tf.gather(y, batch))
+            return gradients[kernel] * (size / samples)
+
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value)
+        total, i = tf.zeros_like(start[kernel]), tf.constant(0)
+        while i < whole:
+            total += gradient(i * batch_size, batch_size)
+            i += 1
+        return total + gradient(whole * batch_size, left) if left else total
+
+    return trial
+
+
+@functools.cache
+def workers(input_shape, classes):
+    """One model for each thread: steps of few samples keep one core busy, and not two."""
+    return [mlp(input_shape, classes) for _ in range(THREADS)]
+
+
+def measure(experiment, dataset, seed, begun, starts):
+    """Answer GradientTrials or SingleBatches; see `bstudy.measure` for what is yielded."""
+    state = starts[0].state
+    weights = [state[f"weight_{i}"] for i in range(sum(name.startswith("weight_") for name in state))]
+    if starts[0].about["diverged"]:  # there is nothing to begin from: all that follows is NaN
+        weights = [np.full_like(weight, np.nan) for weight in weights]
+    answer = trials if hasattr(experiment, "trials") else single_batches
+    return answer(experiment, dataset, seed, begun, weights)
+
+
+def drawn(experiment, dataset, seed, trial):
+    """(samples,) which training samples a trial sees: the seed and the trial decide, and nothing that is studied."""
+    return np.random.default_rng([seed, trial, 1024]).integers(
+        len(dataset.x_train), size=experiment.samples, dtype=np.int32
+    )
+
+
+def trials(experiment, dataset, seed, begun, weights):
+    """Trial after trial, each for all batch sizes, so that what is finished is a smaller answer of the same kind."""
+    data, start, sizes = on_device(dataset), [tf.constant(weight) for weight in weights], experiment.batch_sizes
+    models = workers(dataset.x_train.shape[1:], dataset.classes)
+    for model in models:
+        optimizer_of(model, "sgd").learning_rate = experiment.learning_rate if experiment.update == "sgd" else 0.0
+
+    def gradients_of(worker, samples):
+        calls = [compiled_trial(models[worker], size, experiment.samples) for size in sizes[worker::THREADS]]
+        return [call(data["x_train"], data["y_train"], samples, start).numpy().ravel() for call in calls]
+
+    columns = begun.columns if begun is not None else empty(len(sizes))
+    finished = Result(columns, about=about(), share=columns["norm"].shape[1] / experiment.trials)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for trial in range(columns["norm"].shape[1], experiment.trials):
+            yield trial / experiment.trials, finished
+            samples = tf.constant(drawn(experiment, dataset, seed, trial))
+            gradients = np.empty((len(sizes), weights[-2].size))
+            for worker, found in enumerate(pool.map(gradients_of, range(THREADS), [samples] * THREADS)):
+                gradients[worker::THREADS] = found
+            columns = added(columns, gradients, trial)
+            finished = Result(columns, about=about(), share=(trial + 1) / experiment.trials)
+    finished.columns = columns | {"edges": EDGES}
+    yield 1.0, finished
+
+
+def empty(sizes):
+    """The columns of so many batch sizes before the first trial."""
+    numbers = ("norm", "cosine_to_smallest", "cosine_to_largest")
+    return {name: np.zeros((sizes, 0), np.float32) for name in numbers} | {
+        "power_sums": np.zeros((sizes, BLOCKS, 4)),
+        "histogram": np.zeros((sizes, BLOCKS, len(EDGES) + 1), np.int64),
+        "extremes": np.tile([np.inf, -np.inf], (sizes, 1)),
+    }
+
+
+def added(columns, gradients, trial):
+    """New columns with one more trial; `gradients` are (batch sizes, entries)."""
+    block, norm = trial % BLOCKS, np.linalg.norm(gradients, axis=1)
+    numbers = {
+        "norm": norm,
+        "cosine_to_smallest": gradients @ gradients[0] / (norm * norm[0]),
+        "cosine_to_largest": gradients @ gradients[-1] / (norm * norm[-1]),
+    }
+    more = {name: np.column_stack([columns[name], values.astype(np.float32)]) for name, values in numbers.items()}
+    more["power_sums"] = columns["power_sums"].copy()
+    more["power_sums"][:, block] += np.stack([(gradients**power).sum(axis=1) for power in (1, 2, 3, 4)], axis=1)
+    more["histogram"] = columns["histogram"].copy()
+    for counts, entries in zip(more["histogram"], gradients, strict=True):
+        counts[block] += np.bincount(np.searchsorted(EDGES, entries, side="right"), minlength=len(EDGES) + 1)
+    low, high = columns["extremes"].T
+    more["extremes"] = np.stack([np.minimum(low, gradients.min(1)), np.maximum(high, gradients.max(1))], axis=1)
+    return more
+
+
+def single_batches(experiment, dataset, seed, begun, weights):
+    """The last kernel's gradient is Σ h_i δ_iᵀ, with the layer's input h and δ = softmax − one-hot: no tape needed."""
+    model = shared(dataset.x_train.shape[1:], dataset.classes)
+    model.set_weights(weights)
+    inputs = keras.Model(model.inputs[0], model.layers[-1].input)
+    h, delta = [], []
+    for first in range(0, len(dataset.x_train), 10_000):
+        x, y = dataset.x_train[first : first + 10_000], dataset.y_train[first : first + 10_000]
+        h.append(inputs(x, training=False).numpy())
+        delta.append(tf.nn.softmax(model(x, training=False)).numpy() - np.eye(dataset.classes, dtype=np.float32)[y])
+    h, delta = np.concatenate(h), np.concatenate(delta)
+    squares = np.mean(np.square(h).sum(1, dtype=np.float64) * np.square(delta).sum(1, dtype=np.float64))
+    squared_gradient_norm = np.sum(np.square(h.T @ delta / len(h), dtype=np.float64))
+
+    random, norms = np.random.default_rng([seed, 1]), []
+    for number, size in enumerate(experiment.batch_sizes):
+        draws = (random.integers(len(h), size=size) for _ in range(experiment.draws))
+        norms.append([np.linalg.norm(h[drawn].T @ delta[drawn]) for drawn in draws])
+        yield (number + 0.5) / len(experiment.batch_sizes), Result({}, about=about())
+    columns = {
+        "norm": np.array(norms, np.float32),
+        "noise_trace": np.float32(squares - squared_gradient_norm),
+        "squared_gradient_norm": np.float32(squared_gradient_norm),
+    }
+    yield 1.0, Result(columns, {}, about(), 1.0)
