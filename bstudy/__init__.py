@@ -18,6 +18,9 @@ _DEFINED_IN = {
     "SingleBatches": "experiment.gradients",
     "claim": "stats",
     "exponent": "stats",
+    "linear_fit": "stats",
+    "rank_correlation": "stats",
+    "unexplained": "stats",
     "load": "data",
 }
 __all__ = ["draw", *_DEFINED_IN]

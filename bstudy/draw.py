@@ -5,6 +5,7 @@ Sizes, fonts and backgrounds are in `styles/`, not here and not in chapters.
 
 import contextlib
 import textwrap
+import warnings
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -72,26 +73,27 @@ def label(run):
     return f"{run.experiment}, diverged" if run.diverged.any() else str(run.experiment)
 
 
-def curve(axes, run, values, last=None, **line):
+def curve(axes, run, values, last=None, clock="epoch", **line):
     """Draw a column of a Recipe's runs against the epoch: the mean over seeds, and its 95 % interval as a band.
 
     `values` is the name of a column, or an array (seeds, epochs + 1) computed from some; `last` draws the last so many
-    epochs alone. Lines of one colour in the same axes differ in their dashes; `line` are matplotlib's own settings.
+    epochs alone; clock="step" draws against steps. Lines of one colour in the same axes differ in their dashes; `line`
+    are matplotlib's own settings.
     """
     if isinstance(values, str):
         shown = quantity(values)
         axes.set_ylabel(shown.name)
         values = run[values] * shown.factor
     mean, half = interval(values)
-    epochs = np.arange(len(mean))
+    time = np.arange(len(mean)) if clock == "epoch" else run.experiment.steps(run.samples)
     if last is not None:
-        mean, half, epochs = mean[-last - 1 :], half[-last - 1 :], epochs[: last + 1]
+        mean, half, time = mean[-last - 1 :], half[-last - 1 :], time[: last + 1]
     shade = colour(run.experiment.batch_size)
     drawn = sum(other.get_color() == shade for other in axes.get_lines())
     line = {"color": shade, "linestyle": _LINES[drawn % len(_LINES)], "label": label(run)} | line
-    axes.plot(epochs, mean, **line)
-    axes.fill_between(epochs, mean - half, mean + half, color=line["color"], alpha=0.2, linewidth=0)
-    axes.set_xlabel("epoch" if last is None else f"epoch of the last {last}")
+    axes.plot(time, mean, **line)
+    axes.fill_between(time, mean - half, mean + half, color=line["color"], alpha=0.2, linewidth=0)
+    axes.set_xlabel(clock if last is None else f"{clock} of the last {last}")
 
 
 def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
@@ -150,6 +152,21 @@ def histogram(axes, edges, counts, batch_size):
     axes.set(yscale="log", ylabel="entries per unit")
 
 
+def heat(axes, cells, name):
+    """Draw {(row, column): (value, text)} as a table of coloured cells; where the value is NaN, a run diverged."""
+    rows, columns = (list(dict.fromkeys(labels)) for labels in zip(*cells, strict=True))
+    values = np.array([[cells[row, column][0] for column in columns] for row in rows])
+    image = axes.imshow(values, aspect="auto", cmap="cividis")
+    for (row, column), (value, text) in cells.items():
+        dark = sum(image.cmap(image.norm(value))[:3]) < 1.4 and np.isfinite(value)
+        place = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
+        axes.text(columns.index(column), rows.index(row), text if np.isfinite(value) else "diverged", **place)
+    axes.set_xticks(range(len(columns)), labels=columns)
+    axes.set_yticks(range(len(rows)), labels=rows)
+    axes.grid(visible=False)
+    axes.figure.colorbar(image, ax=axes, label=name)
+
+
 def focus(axes):
     """Show the heights that the curves have in their last two thirds: where they end is what the eye should compare."""
     ends = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 3 :] for line in axes.get_lines()])
@@ -171,7 +188,8 @@ def style(name):
 def figure(draw, title, small_line):
     """A Figure whose axes `draw(figure)` draws, complete on a slide: title above, one legend and the origin below."""
     fig = Figure(layout="constrained")
-    draw(fig)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # where all runs diverged, axes are empty
+        draw(fig)
     settings, (width, height) = matplotlib.rcParams, 72 * fig.get_size_inches()  # in points, as font sizes are
     bottom = 1.6 * settings["font.size"] / height
     fig.text(0.01, bottom / 4, small_line, fontsize=0.75 * settings["font.size"], alpha=0.7)

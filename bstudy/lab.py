@@ -151,7 +151,8 @@ class Lab:
     def _runs(self, experiment, answers):
         results = [answers[experiment.key(self.dataset, seed)] for seed in self.seeds]
         columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
-        return Runs(experiment, self.seeds, columns, [result.about for result in results])
+        about = [result.about for result in results]
+        return Runs(experiment, self.seeds, columns, about, len(self.dataset.x_train))
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ class Page:
         say(prose, "")
         shown = f"{seeds} seeds: mean ± 95 % interval" if seeds > 1 else f"seed {self.seeds[0]}: no interval"
         changed = "".join(f", {change}" for change in chapter.changed(self.parameters))
-        say(Text(f"Measured on {self.dataset}{changed}, {shown}", "bold"), self._measured())
+        say(Text(f"Measured on {self.dataset}{changed}, {shown}", "bold"), *self._measured())
         for claim in self.claims:
             mark, colour = MARKS[claim.outcome]
             verdicts.add_row(Text(mark, f"bold {colour}"), Group(Text(claim.claim), Text(evidence(claim), "dim")))
@@ -134,23 +134,34 @@ class Page:
         console.print(Text("Files       ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
 
     def _measured(self):
-        """The table of final values, with what is published below them."""
-        summaries = {role: run.experiment.summary(run) for role, run in self.runs.items()}
+        """Tables of what was measured, with what is published of a run, and how far it is from that, below it."""
+        default = {role: run.experiment.summary(run) for role, run in self.runs.items()}
+        summaries = getattr(self.chapter.module, "table", lambda runs: default)(self.runs)
         columns = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
+        for first in range(0, len(columns), 4):  # as many as fit on a narrow terminal
+            yield self._table(summaries, columns[first : first + 4])
+
+    def _table(self, summaries, columns):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         table.add_column("run")
         for column in columns:
             table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)
-        for role, run in self.runs.items():
+        for role, summary in summaries.items():
+            run, cells, sources = self.runs[role], [], []
             published = self.published(run)
-            cells = []
             for column in columns:
                 shown = draw.quantity(column)
-                mean, half = interval(summaries[role].get(column, [math.nan]) * np.array(shown.factor))
-                cell = f"{mean:.{shown.decimals}f}" + ("" if math.isnan(half) else f" ± {half:.{shown.decimals}f}")
-                source = f"published {published[column] * shown.factor:g}" if column in published else ""
-                cells.append(Group(Text(cell if not math.isnan(mean) else "–"), Text(source, style="dim")))
-            table.add_row(Group(Text(role), Text(draw.label(run), style="dim")), *cells)
+                mean, half = interval(summary.get(column, [math.nan]) * np.array(shown.factor))
+                number = f".{shown.decimals}f"
+                cell = f"{mean:{number}}" + ("" if math.isnan(half) else f" ± {half:{number}}")
+                cells.append(cell if not math.isnan(mean) else "–")
+                source = published.get(column, math.nan) * shown.factor
+                sources.append("" if math.isnan(source) else f"{source:g} ({mean - source:+{number}})")
+            label = draw.label(run)
+            name = Text(label) if label.startswith(role) else Group(Text(role), Text(label, style="dim"))
+            table.add_row(name, *cells)
+            if any(sources):
+                table.add_row("published (difference)", *sources, style="dim")
         return table
 
 

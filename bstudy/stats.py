@@ -25,11 +25,33 @@ def interval(values, axis=0):
     return values.mean(axis), stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * error
 
 
+def linear_fit(x, values):
+    """(slope, intercept), each (seeds,), of the straight line in `x` (n,) that fits `values` (seeds, n) best."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = x - np.mean(x)
+        slope = (away * values).sum(axis=1) / (away**2).sum()
+    return slope, np.mean(values, axis=1) - slope * np.mean(x)
+
+
 def exponent(sizes, values):
     """(seeds,) the exponent of the power law in `sizes` (n,) that fits the logarithms of `values` (seeds, n) best."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        away = np.log(sizes) - np.log(sizes).mean()
-        return (away * np.log(values)).sum(axis=1) / (away**2).sum()
+    return linear_fit(np.log(sizes), np.log(values))[0]
+
+
+def unexplained(values, fitted):
+    """(seeds,) the share of the variance of `values` (seeds, n), NaN left out, that `fitted`, alike, leaves: 1 - R²."""
+    with np.errstate(invalid="ignore"):
+        mean = np.nansum(values, axis=1, keepdims=True) / np.isfinite(values).sum(axis=1, keepdims=True)
+        return np.nansum((values - fitted) ** 2, axis=1) / np.nansum((values - mean) ** 2, axis=1)
+
+
+def rank_correlation(a, b):
+    """(seeds,) Spearman's rank correlation of `a` and `b` (seeds, n)."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(values, axis=1, nan_policy="propagate") for values in (a, b))
+    away = [ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b)]
+    return (away[0] * away[1]).sum(axis=1) / np.sqrt((away[0] ** 2).sum(axis=1) * (away[1] ** 2).sum(axis=1))
 
 
 @dataclass(frozen=True)

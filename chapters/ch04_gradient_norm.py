@@ -29,7 +29,7 @@ def experiments(large=1024, early=2, late=30, trials=5, learning_rate=0.01):
     for when, epochs in (("early", early), ("late", late)):
         start = Recipe.sgd(large, 0.01, epochs)
         found[f"{when}, moving"] = GradientTrials(start, trials=trials, learning_rate=learning_rate)
-        found[f"{when}, frozen"] = GradientTrials(start, trials=1, update="frozen")
+        found[f"{when}, frozen"] = GradientTrials(start, trials=trials, update="frozen")
         found[f"{when}, single batch"] = SingleBatches(start)
     return found
 

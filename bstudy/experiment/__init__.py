@@ -89,8 +89,9 @@ class Runs:
     runs.final("test_accuracy")  (seeds,)
     """
 
-    def __init__(self, experiment, seeds, columns, about=()):
+    def __init__(self, experiment, seeds, columns, about=(), samples=None):
         self.experiment, self.seeds, self.about = experiment, tuple(seeds), tuple(about)
+        self.samples = samples  # of the training set
         self._columns = columns
         self.used = set()  # the columns that were looked at: what a figure and its verdicts rest on
 

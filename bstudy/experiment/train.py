@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+
 from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment, count, positive, weights_of
 
@@ -91,6 +93,10 @@ class Recipe(Experiment):
                 return phase
             epoch -= phase.epochs
         raise IndexError("no such epoch")
+
+    def steps(self, samples):
+        """(epochs + 1,) how many steps are taken before training and after each epoch over so many samples."""
+        return np.cumsum([0, *(-(-samples // self.phase(epoch).batch_size) for epoch in range(self.epochs))])
 
     def cut(self, epochs):
         """The first so many epochs of this recipe."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bstudy.measure import THREADS, about
 from bstudy.measure.model import mlp, shared
-from bstudy.measure.train import on_device, optimizer_of, step
+from bstudy.measure.train import loss_and_gradients, on_device, optimizer_of, step
 from bstudy.store import Result
 
 BLOCKS = 5  # of trials, for the intervals of what is counted
@@ -27,7 +27,7 @@ def last_kernel(model):
 
 
 @functools.cache
-def compiled_trial(model, batch_size, samples):
+def compiled_trial(model, batch_size, samples, update):
     """A compiled call that steps once through the drawn samples from the weights `start`, and gives G."""
     optimizer, kernel = optimizer_of(model, "sgd"), last_kernel(model)
     whole, left = divmod(samples, batch_size)
@@ -39,8 +39,12 @@ def compiled_trial(model, batch_size, samples):
         def gradient(first, size):
             batch = tf.slice(drawn, [first], [size])
             images = tf.reshape(tf.gather(rows, batch), [size, *x.shape[1:]])
-            _, gradients = step(model, optimizer, images, tf.gather(y, batch))
-            return gradients[kernel] * (size / samples)
+            if update == "sgd":
+                found = step(model, optimizer, images, tf.gather(y, batch))[1][kernel]
+            else:
+                variables = model.trainable_variables[kernel : kernel + 1]
+                _, (found,) = loss_and_gradients(model, variables, images, tf.gather(y, batch))
+            return found * (size / samples)
 
         for variable, value in zip(model.trainable_variables, start, strict=True):
             variable.assign(value)
@@ -81,10 +85,11 @@ def trials(experiment, dataset, seed, begun, weights):
     data, start, sizes = on_device(dataset), [tf.constant(weight) for weight in weights], experiment.batch_sizes
     models = workers(dataset.x_train.shape[1:], dataset.classes)
     for model in models:
-        optimizer_of(model, "sgd").learning_rate = experiment.learning_rate if experiment.update == "sgd" else 0.0
+        optimizer_of(model, "sgd").learning_rate = experiment.learning_rate
 
     def gradients_of(worker, samples):
-        calls = [compiled_trial(models[worker], size, experiment.samples) for size in sizes[worker::THREADS]]
+        settings = experiment.samples, experiment.update
+        calls = [compiled_trial(models[worker], size, *settings) for size in sizes[worker::THREADS]]
         return [call(data["x_train"], data["y_train"], samples, start).numpy().ravel() for call in calls]
 
     columns = begun.columns if begun is not None else empty(len(sizes))

@@ -16,11 +16,16 @@ SECONDS_A_CALL = 1.0  # a compiled call cannot be interrupted
 RUNNING_SUBSET = 10_000  # of the training set, evaluated after each epoch
 
 
-def step(model, optimizer, x, y):
-    """One step of gradient descent on one batch; gives the mean loss before it, and the gradients."""
+def loss_and_gradients(model, variables, x, y):
+    """The mean loss of one batch, and its gradients with respect to `variables`."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(cross_entropy(y, model(x, training=True)))
-    gradients = tape.gradient(loss, model.trainable_variables)
+    return loss, tape.gradient(loss, variables)
+
+
+def step(model, optimizer, x, y):
+    """One step of gradient descent on one batch; gives the mean loss before it, and the gradients."""
+    loss, gradients = loss_and_gradients(model, model.trainable_variables, x, y)
     optimizer.apply(gradients, model.trainable_variables)
     return loss, gradients
 
@@ -192,7 +197,7 @@ def restarted(model, name, state=None):
 
 def fill_with_nan(columns, recipe, samples):
     """Give the columns of a run that diverged the lengths that they would have had."""
-    steps = sum(phase.epochs * -(-samples // phase.batch_size) for phase in recipe.phases)
+    steps = recipe.steps(samples)[-1]
     lengths = {"loss": steps, "gradient_norm": steps, "update_norm": steps, "seconds": recipe.epochs}
     for name, values in columns.items():
         missing = lengths.get(name, recipe.epochs + 1) - len(values)
