@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def test_the_text_has_every_section(chapter):
     assert all(len(text) > 20 for text in chapter.text.values() if isinstance(text, str))
     assert 2 <= len(chapter.text["Exercises"]) <= 5
     assert chapter.parameters and all(default is not inspect.Parameter.empty for default in chapter.parameters.values())
+
+
+@every_chapter
+def test_the_readme_lists_it(chapter):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"| [{chapter.number}](chapters/{chapter.module.__name__.split('.')[-1]}.py) | {chapter.finding} |" in readme
+    assert f"| **{chapter.part}** |" in readme
 
 
 @every_chapter

@@ -88,3 +88,37 @@ def test_batch_sizes_have_their_colours():
 def test_a_wrong_style_is_named():
     with pytest.raises(InvalidInput, match="no style 'glossy'; there are page, slide, dark"), draw.style("glossy"):
         pass
+
+
+def test_ridges_histograms_and_heat_show_what_they_are_given():
+    random = np.random.default_rng(0)
+    ridges, histogram, heat = Figure().subplots(1, 3)
+    draw.ridges(ridges, (1, 64), np.stack([random.normal(size=200), np.full(200, np.nan)]))
+    (ridge,) = ridges.get_lines()  # the run that diverged has none
+    assert abs(ridge.get_xdata()[np.argmax(ridge.get_ydata())]) < 0.5 and ridge.get_ydata().max() == pytest.approx(1.8)
+
+    edges = np.array([-10.0, -1, -0.1, 0.1, 1, 10])
+    draw.histogram(histogram, edges, np.array([0, 9, 0, 2, 0, 18, 0]), 64)
+    (steps,) = histogram.patches
+    np.testing.assert_allclose(steps.get_data().values * np.diff(steps.get_data().edges), [9, 2, 18])
+
+    draw.heat(heat, {("64", "0.1"): (1.0, "one"), ("64", "1"): (np.nan, "two")}, "accuracy")
+    assert [text.get_text() for text in heat.texts] == ["one", "diverged"]
+
+
+def test_against_the_batch_size_a_logarithmic_axis_shows_the_interval_of_logarithms():
+    values = np.exp(np.random.default_rng(0).normal(size=(3, 2)))
+    for scale, there, back in (("log", np.log, np.exp), ("linear", np.array, np.array)):
+        axes = Figure().subplots()
+        draw.by_batch_size(axes, [1, 64], values, yscale=scale)
+        mean, half = interval(there(values))
+        np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), back(mean))
+        band = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == pytest.approx((back(mean - half).min(), back(mean + half).max()))
+
+
+def test_a_curve_can_be_drawn_against_steps():
+    axes, run = Figure().subplots(), runs(test_accuracy=np.zeros((3, 6)))
+    run.samples = 130
+    draw.curve(axes, run, "test_accuracy", clock="step")
+    assert axes.get_lines()[0].get_xdata().tolist() == [0, 3, 6, 9, 12, 15] and axes.get_xlabel() == "step"

@@ -33,6 +33,10 @@ def test_going_on_without_a_change_is_training_longer():
     assert START.then(batch_size=64).phase(30).batch_size == 64
 
 
+def test_steps_count_the_smaller_last_batch():
+    assert Recipe.sgd(64, 0.1, 2).then(batch_size=100, epochs=1).steps(130).tolist() == [0, 3, 6, 8]
+
+
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         START.phases[0].batch_size = 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bstudy import claim
+from bstudy import claim, exponent, linear_fit, rank_correlation, unexplained
 from bstudy.errors import InvalidInput
 from bstudy.stats import interval
 
@@ -49,3 +49,20 @@ def test_intervals_miss_as_often_as_they_say():
     random = np.random.default_rng(2)
     mean, half = interval(random.normal(size=(3, 20_000)))
     assert np.mean(np.abs(mean) > half) == pytest.approx(0.05, abs=0.005)
+
+
+def test_fits_are_those_of_numpy_and_scipy():
+    x = np.array([1.0, 2, 4, 8])
+    slope, intercept = linear_fit(x, VALUES)
+    np.testing.assert_allclose([slope, intercept], np.polyfit(x, VALUES.T, 1))
+    np.testing.assert_allclose(exponent(x, VALUES), np.polyfit(np.log(x), np.log(VALUES).T, 1)[0])
+    ranks = [scipy.stats.spearmanr(row, x**2 - 5 * x).statistic for row in VALUES]
+    np.testing.assert_allclose(rank_correlation(VALUES, np.tile(x**2 - 5 * x, (5, 1))), ranks)
+    left = unexplained(VALUES, intercept[:, None] + slope[:, None] * x)
+    np.testing.assert_allclose(left, [1 - scipy.stats.linregress(x, row).rvalue ** 2 for row in VALUES])
+
+
+def test_fits_of_what_diverged_are_nan_and_no_error():
+    diverged = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
+    for found in (exponent(np.arange(1, 5), diverged), rank_correlation(diverged, VALUES)):
+        assert np.isnan(found).tolist() == [False, False, True, False, False]
