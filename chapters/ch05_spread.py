@@ -19,7 +19,7 @@ Exercises
 
 import numpy as np
 
-from bstudy import GradientTrials, Recipe, SingleBatches, claim, draw, exponent
+from bstudy import GradientTrials, Recipe, SingleBatches, claim, draw, exponent, linear_fit
 
 PART = "II. Gradients"
 
@@ -40,9 +40,9 @@ def figure(runs, fig):
             draw.by_batch_size(scaled, sizes, equal.mean(axis=2), equal.std(axis=2, ddof=1), yscale="linear", **line)
         axes = single if "single" in role else moving
         draw.by_batch_size(axes, sizes, relative_spread(run), **line)
-        power = exponent(sizes, relative_spread(run)).mean()
-        middle = relative_spread(run).mean() * (sizes / np.exp(np.log(sizes).mean())) ** power
-        axes.plot(sizes, middle, ":", color=line["color"], label="fitted power of B")
+        power, factor = linear_fit(np.log(sizes), np.log(relative_spread(run)))
+        fitted = np.exp(factor.mean() + power.mean() * np.log(sizes))
+        axes.plot(sizes, fitted, ":", color=line["color"], label="fitted power of B")
     scaled.set(title="scaled to one mean, ± 1 s.d.", ylabel="gradient norm × μ₁₀₂₄ / μ_B")
     moving.set(title="a trial, weights moving", ylabel="standard deviation / mean")
     single.set(title="one frozen batch, summed", ylabel="standard deviation / mean")
