@@ -34,9 +34,12 @@ def figure(runs, fig):
         draw.curve(epochs, run, "weight_distance", linestyle=line)
         draw.curve(steps, run, "weight_distance", clock="step", linestyle=line)
         draw.curve(law, run, "weight_distance", clock="step", linestyle=line)
-        time, _, (logarithm, power), _ = laws(run)
-        law.plot(time, logarithm.mean(axis=0), ":", color="C0", linewidth=1, label="a logarithm")
-        law.plot(time, power.mean(axis=0), ":", color="C1", linewidth=1, label="a power")
+        time, _, (logarithm, power), (slope, exponent) = laws(run)
+        size = run.experiment.batch_size
+        law.plot(time, logarithm.mean(axis=0), ":", color="C0", linewidth=1, label=f"{size}: {slope.mean():.2f} ln t")
+        law.plot(
+            time, power.mean(axis=0), ":", color="C1", linewidth=1, label=f"{size}: t to the {exponent.mean():.2f}"
+        )
     epochs.set(xlim=(0, runs["small batch"].experiment.epochs), title="against epochs", ylim=(0, None))
     steps.set(title="against steps", ylabel="")
     law.set(xscale="log", xlim=(time[0], None), title="the same, logarithmic", ylabel="")
