@@ -110,3 +110,56 @@ class SingleBatches(Experiment):
 
     def __str__(self):
         return f"single batches after {self.start}"
+
+
+@dataclass(frozen=True)
+class StepNorms(Experiment):
+    """The norm of each step's gradient over one epoch, for each batch size, from the weights that `start` ends with.
+
+    With update="sgd" the steps are taken, with update="frozen" the weights stay. Every batch size sees the samples in
+    the same order, so that the batches of one size are joined in those of its multiples.
+
+    Its answer has columns, with batch sizes in ascending order
+      mean       (batch sizes,)  of the norm of all weights' and biases' gradient, of the mean loss; a step is as much
+          times the learning rate
+      quantiles  (batch sizes, 5)  of that norm: smallest, 5 %, 50 %, 95 %, largest
+      path       (batch sizes, 20)  its mean in each twentieth of the epoch; NaN where a twentieth has no step
+      slack      (batch sizes - 1,)  the least, over the batches of the next size, of: the mean norm of the batches that
+          it joins, less its own, as a share of that; NaN where the next size is not a multiple
+    """
+
+    start: Recipe
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+    update: str = "frozen"
+    learning_rate: float = 0.01
+
+    GAPS = ("path", "slack")
+
+    def __post_init__(self):
+        object.__setattr__(self, "batch_sizes", ascending(self.batch_sizes))
+        object.__setattr__(self, "learning_rate", positive("learning_rate", self.learning_rate))
+        if self.update not in ("sgd", "frozen"):
+            raise InvalidInput(f"update must be 'sgd' or 'frozen', not {self.update!r}")
+
+    def starts(self):
+        return (self.start,)
+
+    def epochs(self):
+        return [Recipe.sgd(size, self.learning_rate, 1) for size in self.batch_sizes]
+
+    def check(self, dataset):
+        for recipe in (self.start, *self.epochs()):
+            recipe.check(dataset)
+
+    def guess(self, dataset):
+        return 1.3 * sum(recipe.guess(dataset) for recipe in self.epochs())
+
+    def summary(self, run):
+        return {
+            f"mean norm, B = {size}": run["mean"][:, i]
+            for i, size in enumerate(self.batch_sizes)
+            if size in (1, 2, 64, 1024)
+        }
+
+    def __str__(self):
+        return f"steps after {self.start}, weights {'frozen' if self.update == 'frozen' else 'moving'}"

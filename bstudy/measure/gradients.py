@@ -6,16 +6,19 @@ One trial at one batch size is one compiled call. What leaves it is G, the gradi
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from bstudy.experiment.gradients import GradientTrials, SingleBatches, StepNorms
 from bstudy.measure import THREADS, about
-from bstudy.measure.model import mlp, shared
-from bstudy.measure.train import loss_and_gradients, on_device, optimizer_of, step
+from bstudy.measure.model import final_weights, mlp, shared
+from bstudy.measure.train import epoch_in_calls, epoch_order, loss_and_gradients, on_device, optimizer_of, step
 from bstudy.store import Result
 
+NO_STEP = 1e-30  # a learning rate that changes no gradient in float32
 BLOCKS = 5  # of trials, for the intervals of what is counted
 _MAGNITUDES = np.logspace(-8, 2, 20 * 10 + 1)  # twenty bins a decade; what is smaller or larger is counted at the ends
 EDGES = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])  # the bins between them, and one beyond each end
@@ -64,13 +67,9 @@ def workers(input_shape, classes):
 
 
 def measure(experiment, dataset, seed, begun, starts):
-    """Answer GradientTrials or SingleBatches; see `bstudy.measure` for what is yielded."""
-    state = starts[0].state
-    weights = [state[f"weight_{i}"] for i in range(sum(name.startswith("weight_") for name in state))]
-    if starts[0].about["diverged"]:  # there is nothing to begin from: all that follows is NaN
-        weights = [np.full_like(weight, np.nan) for weight in weights]
-    answer = trials if hasattr(experiment, "trials") else single_batches
-    return answer(experiment, dataset, seed, begun, weights)
+    """Answer GradientTrials, SingleBatches or StepNorms; see `bstudy.measure` for what is yielded."""
+    answer = {GradientTrials: trials, SingleBatches: single_batches, StepNorms: step_norms}[type(experiment)]
+    return answer(experiment, dataset, seed, begun, final_weights(starts[0]))
 
 
 def drawn(experiment, dataset, seed, trial):
@@ -161,3 +160,43 @@ def single_batches(experiment, dataset, seed, begun, weights):
         "squared_gradient_norm": np.float32(squared_gradient_norm),
     }
     yield 1.0, Result(columns, {}, about(), 1.0)
+
+
+def step_norms(experiment, dataset, seed, begun, weights):
+    """Batch size after batch size, an epoch each."""
+    model, data = shared(dataset.x_train.shape[1:], dataset.classes), on_device(dataset)
+    optimizer, order = optimizer_of(model, "sgd"), epoch_order(len(dataset.x_train), seed, 0)
+    optimizer.learning_rate = experiment.learning_rate if experiment.update == "sgd" else NO_STEP
+    norms = []
+    for size in experiment.batch_sizes:
+        model.set_weights(weights)
+        parts = []
+        for share, values, _ in epoch_in_calls(model, optimizer, data, order, size, True):
+            parts.append(values[1])
+            yield (len(norms) + share) / (len(experiment.batch_sizes) + 1), Result({}, about=about())
+        norms.append(np.concatenate(parts).astype(float))
+    columns = {
+        "mean": [norm.mean() for norm in norms],
+        "quantiles": [np.quantile(norm, [0, 0.05, 0.5, 0.95, 1]) for norm in norms],
+        "path": [binned(norm, 20) for norm in norms],
+        "slack": [slack(*pair) for pair in zip(pairwise(experiment.batch_sizes), pairwise(norms), strict=True)],
+    }
+    yield 1.0, Result({name: np.array(values, np.float32) for name, values in columns.items()}, {}, about(), 1.0)
+
+
+def binned(values, bins):
+    """(bins,) the mean of the values in each part of their course; NaN in a part without any."""
+    where = np.arange(len(values)) * bins // len(values)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(where, values, bins) / np.bincount(where, minlength=bins)
+
+
+def slack(sizes, norms):
+    """The smallest share by which the triangle inequality leaves room where batches are joined in larger ones."""
+    (small, large), (parts, wholes) = sizes, norms
+    joined, left = divmod(large, small)
+    whole = len(parts) // joined
+    if left or not whole:
+        return np.nan
+    means = parts[: whole * joined].reshape(whole, joined).mean(axis=1)
+    return (means / wholes[:whole] - 1).min()
