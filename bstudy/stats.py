@@ -13,11 +13,12 @@ CONFIDENCE = 0.95
 def interval(values, axis=0):
     """Mean and half-width of the 95 % interval of Student's t over an axis of seeds.
 
-    The half-width is NaN where there is but one seed, and both are where a value is NaN (a run that diverged).
+    The half-width is NaN where there is but one seed, and both are where a value is not finite (a run that diverged).
     """
     from scipy.special import stdtrit  # here, since it takes a third of a second and a listing of chapters needs none
 
     values = np.asarray(values, np.float64)
+    values = np.where(np.isfinite(values), values, np.nan)
     count = values.shape[axis]
     if count == 1:
         return values.mean(axis), np.full(values.mean(axis).shape, np.nan)[()]
@@ -30,7 +31,7 @@ def linear_fit(x, values):
     with np.errstate(invalid="ignore", divide="ignore"):
         away = x - np.mean(x)
         slope = (away * values).sum(axis=1) / (away**2).sum()
-    return slope, np.mean(values, axis=1) - slope * np.mean(x)
+        return slope, np.mean(values, axis=1) - slope * np.mean(x)
 
 
 def exponent(sizes, values):
@@ -43,6 +44,26 @@ def unexplained(values, fitted):
     with np.errstate(invalid="ignore"):
         mean = np.nansum(values, axis=1, keepdims=True) / np.isfinite(values).sum(axis=1, keepdims=True)
         return np.nansum((values - fitted) ** 2, axis=1) / np.nansum((values - mean) ** 2, axis=1)
+
+
+def critical_batch_size(sizes, steps):
+    """(S_min, B_crit), each (seeds,), of S(B) = S_min (1 + B_crit / B), the steps to a target at batch size B.
+
+    Fitted to the logarithms of `steps` (seeds, n), where finite; `sizes` (n,). NaN where fewer than three are.
+    The law is that of McCandlish et al. (2018), (S / S_min - 1) (E / E_min - 1) = 1 with E = B S samples.
+    """
+    from scipy.optimize import least_squares
+
+    def fit(steps):
+        there = np.isfinite(steps)
+        if there.sum() < 3:
+            return np.nan, np.nan
+        b, log_steps = np.asarray(sizes)[there], np.log(steps[there])
+        start = log_steps.min(), np.log(np.median(b))
+        found = least_squares(lambda p: p[0] + np.log1p(np.exp(p[1]) / b) - log_steps, start)
+        return np.exp(found.x)
+
+    return np.transpose([fit(row) for row in np.asarray(steps, float)])
 
 
 def rank_correlation(a, b):
@@ -78,13 +99,12 @@ def claim(text, values, above=None, below=None, published=None, unit=""):
     if above is None and below is None:
         raise InvalidInput("a claim needs a bound, above= or below=")
     values = np.asarray(values, np.float64)
-    values = np.where(np.isfinite(values), values, np.nan)
     estimate, half = (float(number) for number in interval(values))
     low, high = estimate - half, estimate + half
     lowest, highest = (-math.inf if above is None else above), (math.inf if below is None else below)
     why = ""
-    if np.isnan(values).any():
-        outcome, why = "undecided", f"{np.isnan(values).sum()} of {len(values)} runs diverged"
+    if not np.isfinite(values).all():
+        outcome, why = "undecided", f"{np.sum(~np.isfinite(values))} of {len(values)} runs have no number"
     elif math.isnan(half):
         outcome, why = "undecided", "one seed has no interval"
     elif lowest < low and high < highest:
