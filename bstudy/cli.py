@@ -15,6 +15,20 @@ dataset_option = option(
     "--dataset", default="digits", envvar="BSTUDY_DATASET", show_envvar=True, metavar="NAME|FILE",
     help="digits (embedded), mnist, fashion_mnist, or an .npz file with x_train, y_train, x_test, y_test.",
 )  # fmt: skip
+
+
+def number_of_devices(context, parameter, value):
+    if value in (None, "all", "cpu"):
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(f"wanted a number of at least 1, all, or cpu, not {value!r}")
+    return int(value)
+
+
+devices_option = option(
+    "--devices", envvar="BSTUDY_DEVICES", show_envvar=True, metavar="N|all|cpu", callback=number_of_devices,
+    help="Train on so many devices, which share every batch: GPUs, or parts of the CPU; cpu keeps a GPU out.",
+)  # fmt: skip
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 
 
@@ -79,8 +93,9 @@ class ChapterCommand(click.Command):
 @option("--out", type=click.Path(path_type=Path, file_okay=False), default="bstudy-out", help="Folder of the files.")
 @option("--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg"))
 @option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
+@devices_option
 @quiet_option
-def run_chapter(number, dataset, seeds, settings, out, formats, style, quiet):
+def run_chapter(number, dataset, seeds, settings, out, formats, style, devices, quiet):
     """Run chapter NUMBER: measure what is not stored yet, judge, draw, and print the page."""
     from bstudy.book import chapter
     from bstudy.lab import Lab
@@ -89,7 +104,7 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, quiet):
     found = chapter(number)
     parameters = found.with_set(settings)
     found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
-    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet))
+    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices))
     page.show(page.write(out, formats, style))
 
 
@@ -102,8 +117,9 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, quiet):
 @dataset_option
 @option("--seed", type=click.IntRange(0), default=0, help="Decides the initial weights and the order of the samples.")
 @option("--json", "json_file", type=click.File("w", lazy=True), metavar="FILE|-", help="Write the numbers there.")
+@devices_option
 @quiet_option
-def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, quiet):
+def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, devices, quiet):
     """Train the study's model once, by your own recipe, and say where it ends."""
     from bstudy import Phase, Recipe
     from bstudy.book import read_settings
@@ -115,7 +131,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     from bstudy.lab import Lab
     from bstudy.page import outcome, plain
 
-    numbers = plain(outcome(Lab(dataset, [seed], quiet=quiet).run({"run": recipe})["run"]))
+    numbers = plain(outcome(Lab(dataset, [seed], quiet=quiet, devices=devices).run({"run": recipe})["run"]))
     if json_file is None or json_file.name != "-":
         for name, value in numbers.items():
             click.echo(f"{name:18} {value}")

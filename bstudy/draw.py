@@ -28,18 +28,18 @@ class Quantity(NamedTuple):
     name: str  # with its unit, for an axis
     heading: str  # for a table
     factor: float = 1  # from the column to the unit
-    decimals: int = 3
+    decimals: int | None = None  # None: three significant digits
 
 
 QUANTITIES = {
     "train_accuracy": Quantity("training accuracy (%)", "train acc. %", 100, 2),
     "test_accuracy": Quantity("test accuracy (%)", "test acc. %", 100, 2),
-    "train_loss": Quantity("training loss (nats)", "train loss"),
-    "test_loss": Quantity("test loss (nats)", "test loss"),
+    "train_loss": Quantity("training loss (nats)", "train loss", decimals=3),
+    "test_loss": Quantity("test loss (nats)", "test loss", decimals=3),
     "weight_distance": Quantity("distance of the weights from their start, W", "W", decimals=2),
-    "bias_distance": Quantity("distance of the biases from their start, B", "B"),
+    "bias_distance": Quantity("distance of the biases from their start, B", "B", decimals=3),
     "weight_norm": Quantity("norm of the weights", "norm of W", decimals=2),
-    "bias_norm": Quantity("norm of the biases", "norm of B"),
+    "bias_norm": Quantity("norm of the biases", "norm of B", decimals=3),
 }
 
 
@@ -111,7 +111,10 @@ def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
     for low, high in edges:
         axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
     axes.set(xscale="log", yscale=yscale, xlabel="batch size B")
-    axes.set_xticks([1, 8, 64, 512], labels=["1", "8", "64", "512"])
+    between, ticks = 2 ** np.ceil(np.log2(max(batch_sizes) / min(batch_sizes)) / 4), [min(batch_sizes)]
+    for size in sorted(batch_sizes):
+        ticks += [size] * bool(size >= between * ticks[-1])  # about four, all of them batch sizes that were measured
+    axes.set_xticks(ticks, labels=map(str, ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     if yscale == "log":
         axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())

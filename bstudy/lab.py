@@ -13,7 +13,7 @@ import numpy as np
 
 from bstudy.data import load
 from bstudy.errors import Interrupted, InvalidInput
-from bstudy.experiment import Runs
+from bstudy.experiment import Runs, count
 from bstudy.progress import Display, duration
 from bstudy.store import Store
 
@@ -26,16 +26,19 @@ class Lab:
 
     Lab("digits", seeds=3).run({"small": Recipe.sgd(64, 0.01, 30)})["small"].final("test_accuracy")
 
-    `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them.
+    `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them;
+    `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU:
+    like the machine, they are recorded, and no part of the question.
     """
 
-    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False):
+    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None):
         self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not self.seeds or any(seed < 0 for seed in self.seeds):
             raise InvalidInput("seeds must be at least one whole number, none negative")
         self.store = store or Store()
         self.quiet = quiet
+        self.devices = devices if devices in (None, "all", "cpu") else count("devices", devices)
 
     def run(self, experiments):
         """{role: Experiment} -> {role: Runs}. Reads what is stored, measures the rest.
@@ -113,12 +116,13 @@ class Lab:
             return f"{len(answers) - stored} of {len(plan)} results are kept, and what the running one has finished"
 
         with stoppable(kept) as stop:
-            import_module("bstudy.measure")  # before the display, since it keeps TensorFlow's noise from standard error
+            # before the display, since it keeps TensorFlow's noise from standard error
+            replicas = import_module("bstudy.measure").set_up(self.devices)
             done = 0.0
             with Display(work, self.quiet) as display:
                 for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
                     begun = None
-                    for share in self._answer(key, experiment, seed, answers, stop):
+                    for share in self._answer(key, experiment, seed, answers, stop, replicas):
                         begun = share if begun is None else begun
                         text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
                         here = done + seconds * (share - begun) / (1 - begun)
@@ -127,7 +131,7 @@ class Lab:
                     if stop.is_set() and len(answers) - stored < len(plan):
                         raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
 
-    def _answer(self, key, experiment, seed, answers, stop):
+    def _answer(self, key, experiment, seed, answers, stop, replicas):
         """Measure one experiment, saving as it goes; yields the share that is done."""
         begun, share = self._begun(experiment, key, seed)
         yield share
@@ -136,7 +140,7 @@ class Lab:
         saved, saved_at = begun, time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
         measure = import_module(type(experiment).__module__.replace("experiment", "measure")).measure
-        for share, result in measure(experiment, self.dataset, seed, begun, starts):
+        for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
             result.about |= about | {"seconds_total": time.monotonic() - started}
             due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
             if result.complete or (due and result is not saved):

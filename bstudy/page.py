@@ -147,12 +147,14 @@ class Page:
         for column in columns:
             table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)
         for role, summary in summaries.items():
+            if not any(column in summary for column in columns):
+                continue
             run, cells, sources = self.runs[role], [], []
             published = self.published(run)
             for column in columns:
                 shown = draw.quantity(column)
                 mean, half = interval(summary.get(column, [math.nan]) * np.array(shown.factor))
-                number = f".{shown.decimals}f"
+                number = f".{digits(mean) if shown.decimals is None else shown.decimals}f"
                 cell = f"{mean:{number}}" + ("" if math.isnan(half) else f" ± {half:{number}}")
                 cells.append(cell if not math.isnan(mean) else "–")
                 source = published.get(column, math.nan) * shown.factor
@@ -165,10 +167,17 @@ class Page:
         return table
 
 
+def digits(value, significant=3):
+    """How many decimals show so many significant digits."""
+    return (
+        max(0, significant - 1 - math.floor(math.log10(abs(value)))) if math.isfinite(value) and value else significant
+    )
+
+
 def evidence(claim):
     """The numbers of a verdict, as a line."""
     half = claim.interval[1] - claim.estimate
-    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2  # the interval's first two digits
+    decimals = digits(half, 2) if half > 0 else 2
     shape = f".{decimals}f" if decimals < 7 else ".1e"
     found = format(claim.estimate, shape) if math.isfinite(claim.estimate) else "no estimate"
     if math.isfinite(half):

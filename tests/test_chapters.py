@@ -22,8 +22,21 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     10: {"small": 8, "large": 32, "epochs": 2},
     11: {"batch_size": 16, "epochs": 2},
     12: {"small": 8, "large": 32, "epochs": 2},
+    13: {"batch_sizes": (8, 32), "epochs": 2, "epsilons": (1e-3,)},  # a search among a million weights takes seconds
+    14: {"large": 32, "early": 1, "batch_sizes": (1, 2, 4, 8, 16)},
+    15: {"batch_sizes": (8, 32), "passes": 1},
+    16: {"batch_sizes": (4, 8, 32), "learning_rates": (0.01, 0.1), "epochs": 3},
+    17: {"batch_sizes": (8, 32), "epochs": 2},
+    18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
+    19: {"batch_size": 2, "epochs": 1},
+    20: {"small": 8, "large": 32, "epochs": 3},
     **{part_two: {"large": 32, "early": 1, "late": 2, "trials": 2} for part_two in (4, 5, 6, 7)},
 }
+
+
+def seeds(chapter):
+    """One where a run takes seconds also in a tiny setting."""
+    return 1 if chapter.number in (4, 13, 15, 18) else 2
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +66,23 @@ def test_the_readme_lists_it(chapter):
 
 @every_chapter
 def test_a_chapter_runs_whole(chapter, tiny, store, tmp_path):
-    page = Page.of(chapter, chapter.parameters | TINY[chapter.number], Lab(tiny, 2, store, quiet=True))
+    page = Page.of(chapter, chapter.parameters | TINY[chapter.number], Lab(tiny, seeds(chapter), store, quiet=True))
     written = page.write(tmp_path / "out", ["png", "svg", "pdf"], "page")
     assert [path.name for path in written] == [f"{chapter.name}.{ending}" for ending in ("png", "svg", "pdf", "json")]
     record = json.loads(written[-1].read_text())
-    assert record["chapter"] == chapter.number and record["seeds"] == [0, 1] and record["dataset"]["name"] == "tiny"
+    assert (
+        record["chapter"] == chapter.number
+        and record["seeds"] == [0, 1][: seeds(chapter)]
+        and record["dataset"]["name"] == "tiny"
+    )
     assert {verdict["outcome"] for verdict in record["verdicts"]} <= {"held", "did not hold", "undecided"}
     assert all(verdict["published"] is None for verdict in record["verdicts"]), "published numbers belong to MNIST"
     assert len(record["changed"]) == len(TINY[chapter.number])
     for role, run in page.runs.items():
         assert record["runs"][role]["experiment"] == repr(run.experiment)
         for name, column in record["runs"][role]["columns"].items():
-            np.testing.assert_array_equal(np.array(column, run[name].dtype), run[name])
+            finite = np.where(np.isfinite(run[name]), run[name], np.nan) if run[name].dtype.kind == "f" else run[name]
+            np.testing.assert_array_equal(np.array(column, run[name].dtype), finite)  # JSON has no infinity
 
 
 @every_chapter
@@ -77,9 +95,10 @@ def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, tiny, store
 def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys):
     hopeless = {"learning_rate": 1e20, "learning_rates": (1e19, 1e20)}
     hopeless = {name: value for name, value in hopeless.items() if name in chapter.parameters}
-    assert hopeless, "every chapter so far has a learning rate"
+    if not hopeless:
+        pytest.skip("it has no learning rate")
     parameters = chapter.parameters | TINY[chapter.number] | hopeless
-    page = Page.of(chapter, parameters, Lab(tiny, 2, store, quiet=True))
+    page = Page.of(chapter, parameters, Lab(tiny, seeds(chapter), store, quiet=True))
     page.show(page.write(tmp_path, ["svg"], "page"))
     assert "diverged" in capsys.readouterr().out
     assert not [claim for claim in page.claims if claim.outcome == "held" and not np.isfinite(claim.estimate)]

@@ -7,6 +7,8 @@ import numpy as np
 from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment, count, positive, weights_of
 
+MOST_REPLICAS = 8  # on one CPU
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -107,6 +109,9 @@ class Recipe(Experiment):
             epochs -= phase.epochs
         return replace(self, phases=tuple(phases))
 
+    def on(self, replicas):
+        return self if replicas == 1 else Replicated(self.phases, self.norms, replicas)
+
     def starts(self):
         return (replace(self, phases=self.phases[:-1]),) if len(self.phases) > 1 else ()
 
@@ -163,3 +168,25 @@ class Recipe(Experiment):
             changes = {name: value for name, value in changes.items() if value != getattr(before, name)}
             text += f".then({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
         return text
+
+
+@dataclass(frozen=True)
+class Replicated(Recipe):
+    """A Recipe trained on several replicas: each takes a share of every batch, as even as it can be; the gradients are
+    summed over the true batch, and every replica takes the same step. Its columns are those of a Recipe.
+
+    Replicated(Recipe.sgd(64, 0.01, 30).phases, replicas=4)
+    """
+
+    replicas: int = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        if count("replicas", self.replicas) > MOST_REPLICAS:
+            raise InvalidInput(f"replicas must be at most {MOST_REPLICAS}, not {self.replicas}")
+
+    def on(self, replicas):
+        return self  # how many is the question
+
+    def __str__(self):
+        return f"{super().__str__()} on {self.replicas} replica{'s' * (self.replicas > 1)}"

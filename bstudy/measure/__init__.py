@@ -12,6 +12,8 @@ import tempfile
 from contextlib import contextmanager
 
 from bstudy import __version__
+from bstudy.errors import InvalidInput
+from bstudy.experiment.train import MOST_REPLICAS
 
 # The size of the thread pool decides the last bits of a result, the number of cores does not. Two, everywhere, give the
 # same bits on every machine of a type; more cores are better used by more processes.
@@ -44,8 +46,32 @@ with _silence():
 
     tf.get_logger().setLevel("ERROR")  # it takes the functions of several batch sizes for one that is traced too often
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    DEVICES = tf.config.list_logical_devices()
-    tf.function(tf.nn.relu, jit_compile=True)(tf.ones((2, 2)))  # XLA speaks at its first compilation
+    # several replicas, also where there is one CPU; it changes neither the bits nor the speed of one
+    CPU = [tf.config.LogicalDeviceConfiguration()] * MOST_REPLICAS
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], CPU)
+
+
+def set_up(devices=None):
+    """Start TensorFlow on these devices; gives on how many replicas a Recipe is to be trained.
+
+    `devices` is None, for one device; "cpu", for one CPU even where there is a GPU; a number of devices, or "all". GPUs
+    are used where there are any. Raises InvalidInput where there are not so many.
+    """
+    with _silence():
+        if devices == "cpu" and tf.config.list_physical_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+        there = len(replica_devices())
+        tf.function(tf.nn.relu, jit_compile=True)(tf.ones((2, 2)))  # XLA speaks at its first compilation
+    replicas = {None: 1, "cpu": 1, "all": len(tf.config.list_logical_devices("GPU")) or 1}.get(devices, devices)
+    if replicas > there:
+        raise InvalidInput(f"devices must be at most {there} here, not {replicas}")
+    return replicas
+
+
+def replica_devices():
+    """The names of the devices that replicas may be on: all GPUs, or where there is none the parts of the CPU."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
 
 
 def about():
@@ -55,7 +81,7 @@ def about():
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
-        "device": DEVICES[-1].device_type,
+        "device": tf.config.list_logical_devices()[-1].device_type,
         "machine": platform.machine(),
         "threads": THREADS,
     }

@@ -1,5 +1,6 @@
 """The Keras model of the study, and how it is started and judged. Knows nothing of training."""
 
+import contextlib
 import functools
 
 import keras
@@ -24,15 +25,30 @@ def mlp(input_shape, classes):
 
 
 @functools.cache
-def shared(input_shape, classes):
-    """The one model of this shape in a process: compiled functions belong to it, and weights are assigned into it."""
-    return mlp(input_shape, classes)
+def shared(input_shape, classes, strategy=None):
+    """The one model of this shape in a process: compiled functions belong to it, and weights are assigned into it.
+
+    Under a strategy, every replica has a copy of its weights.
+    """
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        return mlp(input_shape, classes)
 
 
 def initial_weights(input_shape, classes, seed):
     """The weights that a new model starts from: the same seed gives the same ones, whatever is trained with them."""
     keras.utils.set_random_seed(seed)
     return mlp(input_shape, classes).get_weights()
+
+
+def stored_weights(result):
+    """The weights in a Result's state, as `model.get_weights()` gives them."""
+    return [result.state[f"weight_{i}"] for i in range(sum(name.startswith("weight_") for name in result.state))]
+
+
+def final_weights(start):
+    """The weights that a trained Result ends with; NaN where it diverged, so that all that follows from them is."""
+    weights = stored_weights(start)
+    return [np.full_like(weight, np.nan) for weight in weights] if start.about["diverged"] else weights
 
 
 def cross_entropy(labels, logits):
@@ -51,11 +67,11 @@ def _sums(model):
     return sums
 
 
-def evaluate(model, x, y):
+def evaluate(model, x, y, batch_size=EVALUATION_BATCH):
     """(mean loss, accuracy) of the model as it stands, on all samples."""
     loss, correct = 0.0, 0
-    for first in range(0, len(x), EVALUATION_BATCH):
-        some = slice(first, first + EVALUATION_BATCH)
+    for first in range(0, len(x), batch_size):
+        some = slice(first, first + batch_size)
         batch_loss, batch_correct = _sums(model)(x[some], y[some])
         loss, correct = loss + float(batch_loss), correct + int(batch_correct)
     return loss / len(x), correct / len(x)

@@ -1,5 +1,6 @@
 """Training by a recipe: one step as the mathematics has it, and a dull compiled loop around it."""
 
+import contextlib
 import functools
 import hashlib
 import time
@@ -8,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bstudy.experiment.train import Replicated
 from bstudy.measure import about
-from bstudy.measure.model import cross_entropy, distances, evaluate, initial_weights, shared
+from bstudy.measure.model import cross_entropy, distances, evaluate, initial_weights, shared, stored_weights
+from bstudy.measure.replicas import on_every_replica, replicated_steps, strategy_of
 from bstudy.store import Result
 
 SECONDS_A_CALL = 1.0  # a compiled call cannot be interrupted
@@ -31,9 +34,10 @@ def step(model, optimizer, x, y):
 
 
 @functools.cache
-def optimizer_of(model, name):
-    optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]()
-    optimizer.build(model.trainable_variables)
+def optimizer_of(model, name, strategy=None):
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]()
+        optimizer.build(model.trainable_variables)
     return optimizer
 
 
@@ -74,10 +78,10 @@ def on_device(dataset):
     return {name: tf.constant(getattr(dataset, name)) for name in ("x_train", "y_train", "x_test", "y_test")}
 
 
-@functools.lru_cache(maxsize=1)
-def running_subset(dataset):
-    """A fixed random part of the training set, the same for every run."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(dataset.x_train))[:RUNNING_SUBSET])
+@functools.lru_cache(maxsize=2)
+def random_part(dataset, samples):
+    """At most so many samples of the training set, and their labels: always the same ones, drawn once at random."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(dataset.x_train))[:samples])
     return tf.constant(dataset.x_train[rows]), tf.constant(dataset.y_train[rows])
 
 
@@ -86,8 +90,9 @@ def epoch_order(samples, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(samples).astype(np.int32)
 
 
-def epoch_in_calls(model, optimizer, data, order, batch_size, norms):
-    """Train for one epoch; about once a second, yield the share of it done, the columns per step, and the seconds.
+def epoch_in_calls(model, optimizer, data, order, batch_size, norms, longest=2**31, steps_of=compiled_steps):
+    """Train for one epoch; about once a second, and after at most `longest` steps, yield the share of it done, the
+    columns per step, and the seconds.
 
     The whole batches come first, then the smaller last one, which is a single step of another batch size.
     """
@@ -96,14 +101,14 @@ def epoch_in_calls(model, optimizer, data, order, batch_size, norms):
     for size, offset, steps in ((batch_size, 0, whole), (left, whole * batch_size, 1)):
         if size == 0:
             continue
-        compiled = compiled_steps(model, optimizer, size, norms)
+        compiled = steps_of(model, optimizer, size, norms)
         call = functools.partial(compiled, data["x_train"], data["y_train"], order, tf.constant(offset))
         call(
             tf.constant(0), tf.constant(0)
         )  # takes no step, but compiles, so that no measured second holds a compilation
         first = 0
         while first < steps:
-            last = min(first + steps_a_call, steps)
+            last = min(first + min(steps_a_call, longest), steps)
             started = time.perf_counter()
             values = [value.numpy()[first:last] for value in call(tf.constant(first), tf.constant(last))]
             seconds = time.perf_counter() - started
@@ -118,7 +123,13 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
     `begun` may be a Result of this recipe so far, or the complete one of any recipe that begins like it.
     """
     shape = dataset.x_train.shape[1:]
-    data, subset, model = on_device(dataset), running_subset(dataset), shared(shape, dataset.classes)
+    data, subset = on_device(dataset), random_part(dataset, RUNNING_SUBSET)
+    strategy = strategy_of(recipe.replicas) if isinstance(recipe, Replicated) else None
+    model, steps_of, samples = shared(shape, dataset.classes, strategy), compiled_steps, data
+    restart = functools.partial(restarted, model, strategy=strategy)
+    if strategy:
+        steps_of = functools.partial(replicated_steps, strategy)
+        samples = {name: on_every_replica(strategy, getattr(dataset, name)) for name in ("x_train", "y_train")}
     initial = initial_weights(shape, dataset.classes, seed)
     origin = hashlib.sha256(b"".join(weight.tobytes() for weight in initial)).hexdigest()
     if begun is not None and (begun.about["origin"] != origin or not len(begun.columns["seconds"])):
@@ -132,35 +143,35 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
         return row
 
     def so_far():
-        state = {f"weight_{i}": weight for i, weight in enumerate(weights)}
-        state |= {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
         arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
         facts = {"origin": origin, "parameters": model.count_params(), "diverged": diverged}
-        return Result(arrays, state, about() | facts, epoch / recipe.epochs)
+        facts["replicas"] = strategy.num_replicas_in_sync if strategy else 1
+        return Result(arrays, state_of(weights, optimizer), about() | facts, epoch / recipe.epochs)
 
     per_step = ["loss", "gradient_norm", "update_norm"] if recipe.norms else ["loss"]
     if begun is None:
         epoch, diverged, weights = 0, False, initial
         model.set_weights(weights)
-        optimizer = restarted(model, recipe.phase(0).optimizer)
+        optimizer = restart(recipe.phase(0).optimizer)
         columns = {name: [value] for name, value in judge().items()} | {name: [] for name in ("seconds", *per_step)}
     else:
         epoch, diverged = len(begun.columns["seconds"]), begun.about["diverged"]
-        weights = [begun.state[f"weight_{i}"] for i in range(len(initial))]
+        weights = stored_weights(begun)
         model.set_weights(weights)
-        optimizer = restarted(model, recipe.phase(epoch - 1).optimizer, begun.state)
+        optimizer = restart(recipe.phase(epoch - 1).optimizer, begun.state)
         columns = {name: list(values) for name, values in begun.columns.items() if not name.startswith("final_")}
     finished = so_far()
 
     while epoch < recipe.epochs and not diverged:
         phase = recipe.phase(epoch)
         if epoch and phase.optimizer != recipe.phase(epoch - 1).optimizer:
-            optimizer = restarted(model, phase.optimizer)
+            optimizer = restart(phase.optimizer)
         optimizer.learning_rate = phase.learning_rate
 
         parts, seconds = [], 0.0
         order = epoch_order(len(dataset.x_train), seed, epoch)
-        for share, values, elapsed in epoch_in_calls(model, optimizer, data, order, phase.batch_size, recipe.norms):
+        settings = phase.batch_size, recipe.norms
+        for share, values, elapsed in epoch_in_calls(model, optimizer, samples, order, *settings, steps_of=steps_of):
             parts.append(values)
             seconds += elapsed
             if diverged := not np.isfinite(values[0]).all():
@@ -187,9 +198,16 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
     yield 1.0, finished
 
 
-def restarted(model, name, state=None):
+def state_of(weights, optimizer):
+    """What a later call goes on from: a Result's state."""
+    return {f"weight_{i}": weight for i, weight in enumerate(weights)} | {
+        f"optimizer_{i}": variable.numpy() for i, variable in enumerate(optimizer.variables)
+    }
+
+
+def restarted(model, name, state=None, strategy=None):
     """The optimizer of this name as new, or with its variables as a Result's `state` has them."""
-    optimizer = optimizer_of(model, name)
+    optimizer = optimizer_of(model, name, strategy)
     for i, variable in enumerate(optimizer.variables):
         variable.assign(state[f"optimizer_{i}"] if state else tf.zeros_like(variable))
     return optimizer
