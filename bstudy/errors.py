@@ -21,3 +21,9 @@ class Interrupted(BstudyError):
     """Stopped by the user; what was measured is kept."""
 
     exit_status = 130
+
+
+class Followed(BstudyError):
+    """This process only helped another one, which has the results."""
+
+    exit_status = 0

@@ -1,6 +1,7 @@
 """Answers experiments: from the store, or by measuring them. Knows nothing of chapters, claims or figures."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 from bstudy.data import load
 from bstudy.errors import Interrupted, InvalidInput
 from bstudy.experiment import Runs, count
+from bstudy.experiment.train import Recipe
 from bstudy.progress import Display, duration
 from bstudy.store import Store
 
@@ -50,9 +52,24 @@ class Lab:
             experiment.check(self.dataset)
         answers = {}
         plan = self._plan(experiments.values(), answers)
-        if plan:
-            self._measure(plan, answers)
+        if plan or "TF_CONFIG" in os.environ:
+            self._measure(plan, answers, self._questions(experiments.values()))
         return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
+
+    def _questions(self, experiments):
+        """All pairs (experiment, seed) that may have to be answered: the same list on several machines."""
+        found = []
+
+        def add(experiment, seed):
+            if (experiment, seed) not in found:
+                found.append((experiment, seed))
+                for start in experiment.starts():
+                    add(start, seed)
+
+        for seed in self.seeds:
+            for experiment in experiments:
+                add(experiment, seed)
+        return found
 
     def _plan(self, experiments, answers):
         """{key: (experiment, seed, seconds)} of what must be measured, what others may begin from before them.
@@ -102,8 +119,8 @@ class Lab:
                 return stored, longer
         return partial, share
 
-    def _measure(self, plan, answers):
-        """Measure what is planned, in order, into the store and `answers`."""
+    def _measure(self, plan, answers, questions):
+        """Measure what is planned, in order, into the store and `answers`; on another worker, help the first one."""
         stored, work = len(answers), sum(seconds for *_, seconds in plan.values())
         if not self.quiet:
             print(
@@ -118,10 +135,14 @@ class Lab:
         with stoppable(kept) as stop:
             # before the display, since it keeps TensorFlow's noise from standard error
             replicas = import_module("bstudy.measure").set_up(self.devices)
+            cluster = import_module("bstudy.measure.cluster")
+            cluster.follow(questions, self.dataset)
             done = 0.0
             with Display(work, self.quiet) as display:
                 for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
                     begun = None
+                    if isinstance(experiment, Recipe):
+                        cluster.tell(questions.index((experiment, seed)))
                     for share in self._answer(key, experiment, seed, answers, stop, replicas):
                         begun = share if begun is None else begun
                         text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
@@ -130,6 +151,7 @@ class Lab:
                     done += seconds
                     if stop.is_set() and len(answers) - stored < len(plan):
                         raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
+            cluster.tell(cluster.ENOUGH)
 
     def _answer(self, key, experiment, seed, answers, stop, replicas):
         """Measure one experiment, saving as it goes; yields the share that is done."""
@@ -137,20 +159,26 @@ class Lab:
         yield share
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
         about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
-        saved, saved_at = begun, time.monotonic()
+        result = saved = begun
+        saved_at = time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
         measure = import_module(type(experiment).__module__.replace("experiment", "measure")).measure
-        for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
-            result.about |= about | {"seconds_total": time.monotonic() - started}
-            due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
-            if result.complete or (due and result is not saved):
+        try:
+            for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
+                result.about |= about | {"seconds_total": time.monotonic() - started}
+                due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+                if result.complete or (due and result is not saved):
+                    self.store.write(key, result)
+                    saved, saved_at = result, time.monotonic()
+                if result.complete:
+                    answers[key] = replace(result, state={})
+                yield share
+                if stop.is_set() and not result.complete:
+                    return
+        except Exception:  # out of memory, or without the other machines: what was finished is kept
+            if result is not saved:
                 self.store.write(key, result)
-                saved, saved_at = result, time.monotonic()
-            if result.complete:
-                answers[key] = replace(result, state={})
-            yield share
-            if stop.is_set() and not result.complete:
-                return
+            raise
 
     def _runs(self, experiment, answers):
         results = [answers[experiment.key(self.dataset, seed)] for seed in self.seeds]

@@ -6,7 +6,8 @@ Compare   Training to one test accuracy at each batch size: at one learning rate
           each.
 Look for  The clock. At one small learning rate a step is worth the same whatever its batch: the steps are level, and
           the epochs rise with the batch. Tuned, larger batches need fewer steps: in proportion at first (perfect
-          scaling), then no fewer. Per epoch small batches are faster, per step large ones are, per second neither end.
+          scaling), then no fewer. Per epoch small batches are faster, per step large ones; per second, it depends on
+          the machine.
 Source    The article of chapter 15, tables F and I. Shallue et al. (2019) for perfect scaling and diminishing returns;
           McCandlish et al. (2018) for S(B) = S_min (1 + B_crit / B), drawn dashed.
 

@@ -16,9 +16,9 @@ def trained(monkeypatch):
     epochs = []
     plain = train.epoch_in_calls
 
-    def counted(model, optimizer, data, order, batch_size, norms):
+    def counted(model, optimizer, data, order, batch_size, *settings):
         epochs.append(batch_size)
-        return plain(model, optimizer, data, order, batch_size, norms)
+        return plain(model, optimizer, data, order, batch_size, *settings)
 
     monkeypatch.setattr(train, "epoch_in_calls", counted)
     return epochs

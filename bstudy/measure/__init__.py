@@ -21,7 +21,7 @@ THREADS = 2
 
 
 @contextmanager
-def _silence():
+def silence():
     """Keep what libraries write to file descriptor 2 from the user, unless they fail."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as noise:
@@ -39,8 +39,9 @@ def _silence():
             os.close(shown)
 
 
-with _silence():
+with silence():
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import tensorflow as tf
 
@@ -57,7 +58,10 @@ def set_up(devices=None):
     `devices` is None, for one device; "cpu", for one CPU even where there is a GPU; a number of devices, or "all". GPUs
     are used where there are any. Raises InvalidInput where there are not so many.
     """
-    with _silence():
+    from bstudy.measure.cluster import cluster
+
+    cluster()
+    with silence():
         if devices == "cpu" and tf.config.list_physical_devices("GPU"):
             tf.config.set_visible_devices([], "GPU")
         there = len(replica_devices())

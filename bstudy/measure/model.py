@@ -24,12 +24,16 @@ def mlp(input_shape, classes):
     )
 
 
-@functools.cache
 def shared(input_shape, classes, strategy=None):
     """The one model of this shape in a process: compiled functions belong to it, and weights are assigned into it.
 
     Under a strategy, every replica has a copy of its weights.
     """
+    return _shared(input_shape, classes, strategy)
+
+
+@functools.cache
+def _shared(input_shape, classes, strategy):
     with strategy.scope() if strategy else contextlib.nullcontext():
         return mlp(input_shape, classes)
 

@@ -20,9 +20,11 @@ def strategy_of(replicas):
     return tf.distribute.MirroredStrategy(replica_devices()[:replicas], cross_device_ops=reduction)
 
 
-def on_every_replica(strategy, array):
-    """A copy on each replica's device."""
-    return strategy.experimental_distribute_values_from_function(lambda _: tf.constant(array))
+def on_every_replica(strategy, tensor):
+    """A copy on each replica's device; the parts of one CPU share their memory."""
+    if not tf.config.list_logical_devices("GPU"):
+        return tensor
+    return strategy.experimental_distribute_values_from_function(lambda _: tf.identity(tensor))
 
 
 def shares(batch_size, replicas):

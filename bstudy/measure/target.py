@@ -21,12 +21,14 @@ def measure(target, dataset, seed, begun, starts):
     optimizer.learning_rate = phase.learning_rate
     epoch, seconds = (begun.about["epoch"], begun.about["seconds"]) if begun else (0, 0.0)
     steps_an_epoch = math.ceil(samples / phase.batch_size)
-    longest = max(1, steps_an_epoch // EVALUATIONS)
+    steps_a_call = max(1, steps_an_epoch // EVALUATIONS)
     finished, reached = Result({}), (np.inf, np.inf)
 
     while epoch < phase.epochs and reached == (np.inf, np.inf):
         order = epoch_order(samples, seed, epoch)
-        for share, values, elapsed in epoch_in_calls(model, optimizer, data, order, phase.batch_size, False, longest):
+        for share, values, elapsed in epoch_in_calls(
+            model, optimizer, data, order, phase.batch_size, False, steps_a_call
+        ):
             seconds += elapsed
             loss, accuracy = evaluate(model, data["x_test"], data["y_test"])
             if not (np.isfinite(values).all() and np.isfinite(loss)):

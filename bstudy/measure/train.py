@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from bstudy.experiment.train import Replicated
 from bstudy.measure import about
+from bstudy.measure.cluster import agreed, cluster, connected
 from bstudy.measure.model import cross_entropy, distances, evaluate, initial_weights, shared, stored_weights
 from bstudy.measure.replicas import on_every_replica, replicated_steps, strategy_of
 from bstudy.store import Result
 
 SECONDS_A_CALL = 1.0  # a compiled call cannot be interrupted
+STEPS_A_CALL = 50  # on replicas, where all machines must make the same calls
 RUNNING_SUBSET = 10_000  # of the training set, evaluated after each epoch
 
 
@@ -33,8 +35,13 @@ def step(model, optimizer, x, y):
     return loss, gradients
 
 
-@functools.cache
 def optimizer_of(model, name, strategy=None):
+    """The one optimizer of this name for this model."""
+    return _optimizer_of(model, name, strategy)
+
+
+@functools.cache
+def _optimizer_of(model, name, strategy):
     with strategy.scope() if strategy else contextlib.nullcontext():
         optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]()
         optimizer.build(model.trainable_variables)
@@ -90,29 +97,27 @@ def epoch_order(samples, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(samples).astype(np.int32)
 
 
-def epoch_in_calls(model, optimizer, data, order, batch_size, norms, longest=2**31, steps_of=compiled_steps):
-    """Train for one epoch; about once a second, and after at most `longest` steps, yield the share of it done, the
-    columns per step, and the seconds.
+def epoch_in_calls(model, optimizer, data, order, batch_size, norms, steps_a_call=None, steps_of=compiled_steps):
+    """Train for one epoch; about once a second, or after so many steps, yield the share of it done, the columns per
+    step, and the seconds.
 
     The whole batches come first, then the smaller last one, which is a single step of another batch size.
     """
     whole, left = divmod(len(order), batch_size)
-    order, steps_a_call = tf.constant(order), 16
+    order, most = tf.constant(order), steps_a_call or 16
     for size, offset, steps in ((batch_size, 0, whole), (left, whole * batch_size, 1)):
         if size == 0:
             continue
         compiled = steps_of(model, optimizer, size, norms)
         call = functools.partial(compiled, data["x_train"], data["y_train"], order, tf.constant(offset))
-        call(
-            tf.constant(0), tf.constant(0)
-        )  # takes no step, but compiles, so that no measured second holds a compilation
+        call(tf.constant(0), tf.constant(0))  # takes no step, but compiles: no measured second holds a compilation
         first = 0
         while first < steps:
-            last = min(first + min(steps_a_call, longest), steps)
+            last = min(first + most, steps)
             started = time.perf_counter()
             values = [value.numpy()[first:last] for value in call(tf.constant(first), tf.constant(last))]
             seconds = time.perf_counter() - started
-            steps_a_call = max(1, int(SECONDS_A_CALL * (last - first) / seconds))
+            most = steps_a_call or max(1, int(SECONDS_A_CALL * (last - first) / seconds))
             first = last
             yield (offset + last * size) / order.shape[0], np.array(values), seconds
 
@@ -124,12 +129,12 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
     """
     shape = dataset.x_train.shape[1:]
     data, subset = on_device(dataset), random_part(dataset, RUNNING_SUBSET)
-    strategy = strategy_of(recipe.replicas) if isinstance(recipe, Replicated) else None
+    strategy = strategy_of(recipe.replicas) if isinstance(recipe, Replicated) else cluster()
     model, steps_of, samples = shared(shape, dataset.classes, strategy), compiled_steps, data
     restart = functools.partial(restarted, model, strategy=strategy)
     if strategy:
         steps_of = functools.partial(replicated_steps, strategy)
-        samples = {name: on_every_replica(strategy, getattr(dataset, name)) for name in ("x_train", "y_train")}
+        samples = {name: on_every_replica(strategy, data[name]) for name in ("x_train", "y_train")}
     initial = initial_weights(shape, dataset.classes, seed)
     origin = hashlib.sha256(b"".join(weight.tobytes() for weight in initial)).hexdigest()
     if begun is not None and (begun.about["origin"] != origin or not len(begun.columns["seconds"])):
@@ -149,16 +154,16 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
         return Result(arrays, state_of(weights, optimizer), about() | facts, epoch / recipe.epochs)
 
     per_step = ["loss", "gradient_norm", "update_norm"] if recipe.norms else ["loss"]
+    epoch, diverged = (len(begun.columns["seconds"]), begun.about["diverged"]) if begun else (0, False)
+    weights = stored_weights(begun) if begun else initial
+    epoch, diverged, *weights = agreed(strategy, epoch, diverged, *weights)
+    epoch, diverged = int(epoch), bool(diverged)
+    model.set_weights(weights)
+    optimizer = restart(recipe.phase(max(0, epoch - 1)).optimizer, begun and begun.state)
+    assign(optimizer, agreed(strategy, *(variable.numpy() for variable in optimizer.variables)))
     if begun is None:
-        epoch, diverged, weights = 0, False, initial
-        model.set_weights(weights)
-        optimizer = restart(recipe.phase(0).optimizer)
         columns = {name: [value] for name, value in judge().items()} | {name: [] for name in ("seconds", *per_step)}
     else:
-        epoch, diverged = len(begun.columns["seconds"]), begun.about["diverged"]
-        weights = stored_weights(begun)
-        model.set_weights(weights)
-        optimizer = restart(recipe.phase(epoch - 1).optimizer, begun.state)
         columns = {name: list(values) for name, values in begun.columns.items() if not name.startswith("final_")}
     finished = so_far()
 
@@ -170,13 +175,14 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
 
         parts, seconds = [], 0.0
         order = epoch_order(len(dataset.x_train), seed, epoch)
-        settings = phase.batch_size, recipe.norms
-        for share, values, elapsed in epoch_in_calls(model, optimizer, samples, order, *settings, steps_of=steps_of):
-            parts.append(values)
-            seconds += elapsed
-            if diverged := not np.isfinite(values[0]).all():
-                break
-            yield (epoch + share) / recipe.epochs, finished
+        settings = phase.batch_size, recipe.norms, STEPS_A_CALL if strategy else None, steps_of
+        with connected():
+            for share, values, elapsed in epoch_in_calls(model, optimizer, samples, order, *settings):
+                parts.append(values)
+                seconds += elapsed
+                if diverged := not np.isfinite(values[0]).all():
+                    break
+                yield (epoch + share) / recipe.epochs, finished
 
         weights = model.get_weights()
         row = judge() | {"seconds": seconds}
@@ -208,9 +214,14 @@ def state_of(weights, optimizer):
 def restarted(model, name, state=None, strategy=None):
     """The optimizer of this name as new, or with its variables as a Result's `state` has them."""
     optimizer = optimizer_of(model, name, strategy)
-    for i, variable in enumerate(optimizer.variables):
-        variable.assign(state[f"optimizer_{i}"] if state else tf.zeros_like(variable))
+    new = [np.zeros(variable.shape, variable.dtype) for variable in optimizer.variables]
+    assign(optimizer, [state[f"optimizer_{i}"] for i in range(len(new))] if state else new)
     return optimizer
+
+
+def assign(optimizer, values):
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        variable.assign(value)
 
 
 def fill_with_nan(columns, recipe, samples):
