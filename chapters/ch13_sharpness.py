@@ -5,9 +5,9 @@ Claim     Where large batches end, a small change of the weights raises the loss
 Compare   Equal epochs at four batch sizes, and the largest with larger steps. Sharpness φ is the highest rise of the
           loss in a box of half-width ε (|weight| + 1), in percent of 1 + loss; the largest eigenvalue of the loss's
           Hessian is a second opinion. Both are of at most 5,000 training samples, the same for all.
-Look for  The losses: a large batch that has taken few steps is at no minimum, and not sharp; sharpness grows as the
-          loss falls. Below, the line from the small batch's weights (α = 0) to the large one's (α = 1). And the
-          rescaled layers: one multiplied, the next divided, the same function, many times as sharp.
+Look for  The losses: after few steps a large batch is at no minimum. The two opinions: the box looks far around, the
+          eigenvalue at the point itself, and they can disagree. Below, the line from the small batch's weights (α = 0)
+          to the large one's (α = 1). And the rescaled layers: the same function, many times as sharp.
 Source    Keskar et al. (2017), metric 2.1 and the line; a retelling has 4 to 7 for large batches, also at a raised
           learning rate, and 1.14 for the smallest. Dinh et al. (2017) for the rescaling.
 

@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from bstudy import GradientTrials, Lab, Recipe, SingleBatches
+from bstudy import GradientTrials, Lab, Recipe, SingleBatches, StepNorms
 from bstudy.errors import InvalidInput
 from bstudy.measure import gradients, train
+from bstudy.store import Store
 
 START = Recipe.sgd(16, 0.1, 1)
 SIZES = (1, 3, 4, 16)
@@ -148,3 +149,40 @@ def test_what_cannot_be_drawn_or_cut_is_refused(tiny):
     ):
         with pytest.raises(InvalidInput):
             trials(**wrong)
+
+
+def test_step_norms_are_those_of_numpys_gradients_and_obey_the_triangle_inequality(tiny, tmp_path, numpy_gradients):
+    lab = Lab(tiny, 1, Store(tmp_path), quiet=True)
+    start = Recipe.sgd(16, 0.1, 1)
+    runs = lab.run({"frozen": StepNorms(start, (1, 2, 6, 50)), "moving": StepNorms(start, (1, 2, 6, 50), "sgd")})
+    weights = [lab.store.read(start.key(tiny, 0), state=True).state[f"weight_{i}"] for i in range(6)]
+    order = train.epoch_order(50, 0, 0)
+
+    def norms(size):
+        batches = [order[first : first + size] for first in range(0, 50, size)]
+        gradients = (numpy_gradients(weights, tiny.x_train[batch], tiny.y_train[batch])[1] for batch in batches)
+        return np.array([np.sqrt(sum((g**2).sum() for g in each)) for each in gradients])
+
+    frozen = runs["frozen"]
+    for i, size in enumerate((1, 2, 6, 50)):
+        assert frozen["mean"][0, i] == pytest.approx(norms(size).mean(), rel=1e-3)
+        assert frozen["quantiles"][0, i, -1] == pytest.approx(norms(size).max(), rel=1e-3)
+    pairs = norms(1).reshape(25, 2).mean(axis=1) / norms(2) - 1
+    assert frozen["slack"][0, 0] == pytest.approx(pairs.min(), abs=1e-3) and pairs.min() >= 0
+    assert np.isfinite(frozen["slack"][0, :2]).all() and np.isnan(frozen["slack"][0, 2])  # 50 is no multiple of 6
+    assert not frozen.diverged.any()
+    assert (runs["moving"]["mean"][0, 0] != frozen["mean"][0, 0]) and runs["moving"]["mean"][0, 3] == frozen["mean"][
+        0, 3
+    ]
+
+
+def test_step_norms_are_taken_up_again(tiny):
+    start = Recipe.sgd(16, 0.1, 1)
+    *_, (_, trained) = train.measure(start, tiny, 0)
+    question = StepNorms(start, (1, 2, 4), "sgd")
+    steps = list(gradients.measure(question, tiny, 0, None, [trained]))
+    whole = steps[-1][1].columns
+    partial = next(result for share, result in steps if 0 < result.share < 1)
+    *_, (_, again) = gradients.measure(question, tiny, 0, partial, [trained])
+    for name, column in whole.items():
+        np.testing.assert_array_equal(again.columns[name], column)

@@ -6,7 +6,6 @@ One trial at one batch size is one compiled call. What leaves it is G, the gradi
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import keras
 import numpy as np
@@ -167,21 +166,26 @@ def step_norms(experiment, dataset, seed, begun, weights):
     model, data = shared(dataset.x_train.shape[1:], dataset.classes), on_device(dataset)
     optimizer, order = optimizer_of(model, "sgd"), epoch_order(len(dataset.x_train), seed, 0)
     optimizer.learning_rate = experiment.learning_rate if experiment.update == "sgd" else NO_STEP
-    norms = []
-    for size in experiment.batch_sizes:
+    sizes, columns = experiment.batch_sizes, {"mean": [], "quantiles": [], "path": [], "slack": []}
+    share = np.cumsum([0, *(1 / size for size in sizes)]) / sum(1 / size for size in sizes)  # of the steps
+    if begun is not None:
+        columns = {name: list(values) for name, values in begun.columns.items()}
+    finished = begun or Result({}, about=about())
+    for i in range(len(columns["mean"]), len(sizes)):
         model.set_weights(weights)
         parts = []
-        for share, values, _ in epoch_in_calls(model, optimizer, data, order, size, True):
+        for done, values, _ in epoch_in_calls(model, optimizer, data, order, sizes[i], True):
             parts.append(values[1])
-            yield (len(norms) + share) / (len(experiment.batch_sizes) + 1), Result({}, about=about())
-        norms.append(np.concatenate(parts).astype(float))
-    columns = {
-        "mean": [norm.mean() for norm in norms],
-        "quantiles": [np.quantile(norm, [0, 0.05, 0.5, 0.95, 1]) for norm in norms],
-        "path": [binned(norm, 20) for norm in norms],
-        "slack": [slack(*pair) for pair in zip(pairwise(experiment.batch_sizes), pairwise(norms), strict=True)],
-    }
-    yield 1.0, Result({name: np.array(values, np.float32) for name, values in columns.items()}, {}, about(), 1.0)
+            yield min(0.999, share[i] + done * (share[i + 1] - share[i])), finished
+        norms = np.concatenate(parts).astype(float)
+        columns["mean"].append(norms.mean())
+        columns["quantiles"].append(np.quantile(norms, [0, 0.05, 0.5, 0.95, 1]))
+        columns["path"].append(binned(norms, 20))
+        if i:
+            columns["slack"].append(slack(sizes[i - 1 : i + 1], (finished.state["norms"], norms)))
+        arrays = {name: np.array(values, np.float32) for name, values in columns.items()}
+        finished = Result(arrays, {"norms": norms}, about(), 1.0 if i + 1 == len(sizes) else share[i + 1])
+    yield 1.0, finished
 
 
 def binned(values, bins):
