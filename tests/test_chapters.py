@@ -36,7 +36,7 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
 
 def seeds(chapter):
     """One where a run takes seconds also in a tiny setting."""
-    return 1 if chapter.number in (4, 13, 15, 18) else 2
+    return 1 if chapter.number in (4, 5, 6, 7, 13, 15, 18) else 2
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_column_labels_as_keras_has_them_are_taken(tmp_path):
         ({"x_test": np.zeros((2, 3, 3))}, "test samples (3, 3)"),
         ({"x_train": np.array([["a"] * 4] * 6)}, "x_train must hold numbers"),
         ({"x_train": np.zeros((6, 2, 4), complex)}, "x_train must hold numbers"),
-        ({"x_train": np.array([[object()]] * 6)}, "x_train must hold numbers, not object"),
+        ({"x_train": np.array([[None]] * 6)}, "x_train must hold numbers, not object"),
     ],
     ids=str,
 )
