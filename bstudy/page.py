@@ -138,8 +138,11 @@ class Page:
         default = {role: run.experiment.summary(run) for role, run in self.runs.items()}
         summaries = getattr(self.chapter.module, "table", lambda runs: default)(self.runs)
         columns = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
-        for first in range(0, len(columns), 4):  # as many as fit on a narrow terminal
-            yield self._table(summaries, columns[first : first + 4])
+        while columns:  # as many at a time as fit on a narrow terminal
+            wide = np.cumsum([max(15, len(draw.quantity(column).heading)) for column in columns])
+            fit = max(1, int(np.sum(wide <= 60)))
+            yield self._table(summaries, columns[:fit])
+            columns = columns[fit:]
 
     def _table(self, summaries, columns):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -177,7 +180,7 @@ def digits(value, significant=3):
 def evidence(claim):
     """The numbers of a verdict, as a line."""
     half = claim.interval[1] - claim.estimate
-    decimals = digits(half, 2) if half > 0 else 2
+    decimals = digits(half, 2) if half > 0 else 2 if half == 0 else digits(claim.estimate)
     shape = f".{decimals}f" if decimals < 7 else ".1e"
     found = format(claim.estimate, shape) if math.isfinite(claim.estimate) else "no estimate"
     if math.isfinite(half):

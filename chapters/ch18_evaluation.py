@@ -24,7 +24,7 @@ PART = "VI. Cost"
 
 def experiments(batch_sizes=(1, 16, 256, 1024), batch_size=64, learning_rate=0.01, epochs=30):
     evaluation = Evaluation(Recipe.sgd(batch_size, learning_rate, epochs), batch_sizes)
-    return {"results": evaluation} | {f"cost, {size}": Cost(size, "evaluation", 5) for size in evaluation.batch_sizes}
+    return {"results": evaluation} | {f"{size}": Cost(size, "evaluation", 5) for size in evaluation.batch_sizes}
 
 
 def costs(runs):

@@ -43,8 +43,8 @@ class Cost(Experiment):
         Recipe.sgd(self.batch_size, 1, 1).check(dataset)
 
     def guess(self, dataset):
-        epoch = Recipe.sgd(self.batch_size, 1, 1).guess(dataset)
-        return 7 + (self.passes + 1) * (epoch if self.task == "training" else epoch / 3)
+        epoch, batches = Recipe.sgd(self.batch_size, 1, 1).guess(dataset), len(dataset.x_train) / self.batch_size
+        return 7 + (self.passes + 1) * (epoch if self.task == "training" else epoch / 6 + 6e-4 * batches)
 
     def summary(self, run):
         return {
@@ -55,7 +55,7 @@ class Cost(Experiment):
         }
 
     def __str__(self):
-        return f"the cost of {self.task} with batches of {self.batch_size}"
+        return f"{self.batch_size}: cost of {self.task}"
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class StepNorms(Experiment):
 
     def summary(self, run):
         return {
-            f"mean norm, B = {size}": run["mean"][:, i]
+            f"norm, B = {size}": run["mean"][:, i]
             for i, size in enumerate(self.batch_sizes)
             if size in (1, 2, 64, 1024)
         }

@@ -58,7 +58,7 @@ class Sharpness(Experiment):
 
     def __str__(self):
         rescaled = f", layers rescaled by {self.rescaled:g}" if self.rescaled != 1 else ""
-        return f"sharpness after {self.at}{rescaled}"
+        return f"around {self.at}{rescaled}: sharpness"
 
 
 @dataclass(frozen=True)
