@@ -42,7 +42,8 @@ def figure(runs, fig):
         )
     epochs.set(xlim=(0, runs["small batch"].experiment.epochs), title="against epochs", ylim=(0, None))
     steps.set(title="against steps", ylabel="")
-    law.set(xscale="log", xlim=(time[0], None), title="the same, logarithmic", ylabel="")
+    law.set_xscale("log", nonpositive="mask")
+    law.set(xlim=(time[0], None), title="the same, logarithmic", ylabel="")
 
 
 def laws(run):
