@@ -191,7 +191,7 @@ def style(name):
 def figure(draw, title, small_line):
     """A Figure whose axes `draw(figure)` draws, complete on a slide: title above, one legend and the origin below."""
     fig = Figure(layout="constrained")
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # where all runs diverged, axes are empty
+    with warnings.catch_warnings(action="ignore"):  # where all runs diverged, axes are empty
         draw(fig)
     settings, (width, height) = matplotlib.rcParams, 72 * fig.get_size_inches()  # in points, as font sizes are
     bottom = 1.6 * settings["font.size"] / height
