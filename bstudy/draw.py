@@ -219,5 +219,5 @@ def figure(draw, title, small_line):
 def save(fig, ending, salt, file):
     """Write the figure to a binary file in the format of this ending, the same bytes for the same drawing."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-    with matplotlib.rc_context({"svg.hashsalt": salt}):
+    with matplotlib.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings(action="ignore"):
         fig.savefig(file, format=ending, metadata=undated)
