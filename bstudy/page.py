@@ -182,10 +182,10 @@ def evidence(claim):
     half = claim.interval[1] - claim.estimate
     decimals = digits(half, 2) if half > 0 else 2 if half == 0 else digits(claim.estimate)
     shape = f".{decimals}f" if decimals < 7 else ".1e"
-    found = format(claim.estimate, shape) if math.isfinite(claim.estimate) else "no estimate"
+    found, unit = (format(claim.estimate, shape), claim.unit) if math.isfinite(claim.estimate) else ("no estimate", "")
     if math.isfinite(half):
         found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
-    found = f"{found} {claim.unit}".strip()
+    found = f"{found} {unit}".strip()
     bounds = [
         f"{side} {bound:g}" for side, bound in (("above", claim.above), ("below", claim.below)) if bound is not None
     ]
