@@ -42,20 +42,25 @@ def measured(runs):
 
 
 def figure(runs, fig):
-    time, relative, space = fig.subplots(1, 3)
+    (time, faster), (space, larger) = fig.subplots(2, 2)
     sizes, seconds, memory, predicted = measured(runs)
     draw.by_batch_size(time, sizes, seconds, color="C0", label="measured")
-    draw.by_batch_size(relative, sizes, seconds / seconds[:, :1], color="C0")
-    for style, label, source in (("--", "table B", HOURS), (":", "comparison table", MINUTES)):
-        first = next(iter(source.values()))
-        relative.plot(
-            source.keys(), np.array([*source.values()]) / first, style, color="gray", label=f"article, {label}"
-        )
     draw.by_batch_size(space, sizes, memory / 1e6, color="C0", yscale="linear")
     space.plot(sizes, predicted.mean(axis=0) / 1e6, color="C1", label="predicted: weights, gradients, activations")
+    draw.by_batch_size(faster, sizes, seconds / seconds[:, :1], color="C0")
+    draw.by_batch_size(larger, sizes, memory / memory[:, :1], color="C0")
+    for axes, style, label, source in (
+        (faster, "--", "article, tables B and G", HOURS),
+        (larger, "--", None, FALLING),
+        (faster, ":", "article, comparison table", MINUTES),
+        (larger, ":", None, GIGABYTES),
+    ):
+        relative = np.array([*source.values()]) / next(iter(source.values()))
+        axes.plot(source.keys(), relative, style, color="gray", label=label)
     time.set(ylabel="seconds an epoch")
-    relative.set(ylabel="relative to the smallest batch")
     space.set(ylabel="memory (MB)", ylim=(0, None))
+    for axes in (faster, larger):
+        axes.set(ylabel="relative to the first")
 
 
 def verdicts(runs):
