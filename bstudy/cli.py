@@ -29,6 +29,10 @@ devices_option = option(
     "--devices", envvar="BSTUDY_DEVICES", show_envvar=True, metavar="N|all|cpu", callback=number_of_devices,
     help="Train on so many devices, which share every batch: GPUs, or parts of the CPU; cpu keeps a GPU out.",
 )  # fmt: skip
+model_option = option(
+    "--model", default="mlp", envvar="BSTUDY_MODEL", show_envvar=True, metavar="NAME|MODULE:FUNCTION",
+    help="mlp (the study's), cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
+)  # fmt: skip
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 
 
@@ -93,9 +97,10 @@ class ChapterCommand(click.Command):
 @option("--out", type=click.Path(path_type=Path, file_okay=False), default="bstudy-out", help="Folder of the files.")
 @option("--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg"))
 @option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
+@model_option
 @devices_option
 @quiet_option
-def run_chapter(number, dataset, seeds, settings, out, formats, style, devices, quiet):
+def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, quiet):
     """Run chapter NUMBER: measure what is not stored yet, judge, draw, and print the page."""
     from bstudy.book import chapter
     from bstudy.lab import Lab
@@ -104,7 +109,7 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, devices, 
     found = chapter(number)
     parameters = found.with_set(settings)
     found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
-    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices))
+    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices, model=model))
     page.show(page.write(out, formats, style))
 
 
@@ -117,9 +122,10 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, devices, 
 @dataset_option
 @option("--seed", type=click.IntRange(0), default=0, help="Decides the initial weights and the order of the samples.")
 @option("--json", "json_file", type=click.File("w", lazy=True), metavar="FILE|-", help="Write the numbers there.")
+@model_option
 @devices_option
 @quiet_option
-def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, devices, quiet):
+def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, quiet):
     """Train the study's model once, by your own recipe, and say where it ends."""
     from bstudy import Phase, Recipe
     from bstudy.book import read_settings
@@ -131,7 +137,8 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     from bstudy.lab import Lab
     from bstudy.page import outcome, plain
 
-    numbers = plain(outcome(Lab(dataset, [seed], quiet=quiet, devices=devices).run({"run": recipe})["run"]))
+    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
+    numbers = plain(outcome(lab.run({"run": recipe})["run"]))
     if json_file is None or json_file.name != "-":
         for name, value in numbers.items():
             click.echo(f"{name:18} {value}")

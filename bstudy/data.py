@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bstudy.errors import DataError, InvalidInput
+from bstudy.models import MLP, Architecture, Model
 from bstudy.store import home
 
 NAMES = ("digits", "mnist", "fashion_mnist")
@@ -22,7 +23,7 @@ MOST_BYTES = 8 * 2**30  # a file that declares more is refused before it is read
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples to train on and to test on.
+    """Samples to train on and to test on, and the model that is trained on them.
 
     x_train (n, ...) and x_test (m, ...) are float32, standardised with the one mean and the one standard deviation of
     all of x_train; y_train (n,) and y_test (m,) are int32 labels from 0 to classes - 1.
@@ -35,19 +36,27 @@ class Dataset:
     y_test: np.ndarray
     classes: int
     fingerprint: str  # SHA-256 over the raw arrays: two files of the same content are the same data set
+    model: Model = MLP
 
     @property
-    def is_mnist(self):
-        """Whether this is the data set that the published numbers belong to, by whatever name it was loaded."""
-        return self.fingerprint == MNIST
+    def is_published(self):
+        """Whether the published numbers belong to this data set, by whatever name it was loaded, and to this model."""
+        return self.fingerprint == MNIST and self.model == MLP
+
+    @property
+    def architecture(self):
+        """The model for samples of this shape."""
+        return Architecture(self.model, self.x_train.shape[1:], self.classes)
 
     def facts(self):
         """What a record says of the data."""
         samples = {"training_samples": len(self.x_train), "test_samples": len(self.x_test)}
-        return {"name": self.name, "fingerprint": self.fingerprint, **samples, "classes": self.classes}
+        facts = {"name": self.name, "fingerprint": self.fingerprint, **samples, "classes": self.classes}
+        return facts | {"model": self.model.name, "model_fingerprint": self.model.fingerprint}
 
     def __str__(self):
-        return f"{self.name} ({len(self.x_train):,} training and {len(self.x_test):,} test samples)"
+        samples = f"{self.name} ({len(self.x_train):,} training and {len(self.x_test):,} test samples)"
+        return samples if self.model == MLP else f"{samples} with the model {self.model}"
 
 
 def load(name="digits"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bstudy import models
 from bstudy.data import load
 from bstudy.errors import Interrupted, InvalidInput
 from bstudy.experiment import Runs, count
@@ -30,11 +31,15 @@ class Lab:
 
     `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them;
     `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU:
-    like the machine, they are recorded, and no part of the question.
+    like the machine, they are recorded, and no part of the question; `model` the model to train instead of the
+    study's, by a name that `bstudy.models.model` reads.
     """
 
-    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None):
+    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None):
         self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
+        if model is not None:
+            self.dataset = replace(self.dataset, model=models.model(model))
+        self.dataset.architecture.check()
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not self.seeds or any(seed < 0 for seed in self.seeds):
             raise InvalidInput("seeds must be at least one whole number, none negative")
@@ -159,6 +164,7 @@ class Lab:
         yield share
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
         about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
+        about["model"] = self.dataset.model.name
         result = saved = begun
         saved_at = time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)

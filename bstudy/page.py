@@ -18,6 +18,7 @@ from bstudy.book import Chapter, as_text
 from bstudy.chapters.published import PUBLISHED
 from bstudy.data import Dataset
 from bstudy.errors import BstudyError
+from bstudy.models import MLP
 from bstudy.stats import interval
 from bstudy.store import write_atomically
 
@@ -41,13 +42,13 @@ class Page:
         """Ask the lab what the chapter asks, and judge the answers."""
         runs = lab.run(chapter.module.experiments(**parameters))
         claims = list(chapter.module.verdicts(runs))
-        if not lab.dataset.is_mnist or chapter.changed(parameters):
+        if not lab.dataset.is_published or chapter.changed(parameters):
             claims = [replace(claim, published=None) for claim in claims]  # the source's setting was another
         return cls(chapter, parameters, lab.dataset, lab.seeds, runs, claims)
 
     def published(self, run):
         """{column: number} that a source reports of this run, where the setting is the source's own."""
-        return PUBLISHED.get(run.experiment, {}) if self.dataset.is_mnist else {}
+        return PUBLISHED.get(run.experiment, {}) if self.dataset.is_published else {}
 
     @property
     def command(self):
@@ -58,7 +59,8 @@ class Page:
     def figure(self):
         """The chapter's Figure, in the style that is set."""
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds: mean and 95 % interval"
-        small_line = f"{self.dataset.name} · {seeds} · {self.command}"
+        name = self.dataset.name if self.dataset.model == MLP else f"{self.dataset.name}, {self.dataset.model}"
+        small_line = f"{name} · {seeds} · {self.command}"
         return draw.figure(partial(self.chapter.module.figure, self.runs), self.chapter.finding, small_line)
 
     def record(self):

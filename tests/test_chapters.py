@@ -2,12 +2,13 @@
 
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bstudy import Lab, book
+from bstudy import Lab, book, draw
 from bstudy.errors import InvalidInput
 from bstudy.page import Page
 from bstudy.store import Store
@@ -62,6 +63,31 @@ def test_the_readme_lists_it(chapter):
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert f"| [{chapter.number}](chapters/{chapter.module.__name__.split('.')[-1]}.py) | {chapter.finding} |" in readme
     assert f"| **{chapter.part}** |" in readme
+
+
+@pytest.mark.parametrize("number", [4, 12, 13, 14, 15, 18])
+def test_a_chapter_runs_with_a_readers_model(number, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "of_a_reader", raising=False)
+    (tmp_path / "of_a_reader.py").write_text(
+        """
+from keras import Input, Sequential, layers
+
+def small(input_shape, classes):
+    hidden = [layers.Dense(8, activation="relu"), layers.Dense(8, activation="relu")]
+    return Sequential([Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+"""
+    )
+    chapter, store = book.chapter(number), Store(tmp_path)
+    lab = Lab(tiny, 1, store, quiet=True, model="of_a_reader:small")
+    page = Page.of(chapter, chapter.parameters | TINY[number], lab)
+    _, path = page.write(tmp_path / "out", ["svg"], "page")
+    record = json.loads(path.read_text())
+    assert record["dataset"]["model"] == "of_a_reader:small" and len(record["dataset"]["model_fingerprint"]) == 64
+    assert all(run["published"] == {} for run in record["runs"].values())
+    with draw.style("page"):
+        assert any("tiny, of_a_reader:small" in text.get_text() for text in page.figure().texts)
 
 
 @every_chapter

@@ -39,7 +39,7 @@ def test_a_file_is_standardised_with_the_training_sets_mean_and_deviation(tmp_pa
     pixels = GOOD["x_train"] / 255
     np.testing.assert_allclose(data.x_train, (pixels - pixels.mean()) / pixels.std(), rtol=1e-6)
     np.testing.assert_allclose(data.x_test, -pixels.mean() / pixels.std(), rtol=1e-6)
-    assert (data.name, data.classes, data.is_mnist) == ("set", 3, False)
+    assert (data.name, data.classes, data.is_published) == ("set", 3, False)
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path):
@@ -117,6 +117,6 @@ def test_without_a_network_the_ways_on_are_named(monkeypatch, tmp_path):
 
 @pytest.mark.mnist
 def test_mnist_is_known_by_its_content(mnist):
-    assert mnist.is_mnist and mnist.name == "mnist"
+    assert mnist.is_published and mnist.name == "mnist"
     assert mnist.x_train.shape == (60000, 28, 28)
     assert mnist.x_train.min() == pytest.approx(-0.1307 / 0.3081, abs=1e-3)

@@ -11,6 +11,7 @@ ORDER = [
     "errors",
     "stats",
     "store",
+    "models",
     "data",
     "experiment",
     "measure",

@@ -72,7 +72,7 @@ def test_the_eigenvalue_is_that_of_the_hessian(lab, tiny, numpy_gradients):
 
 
 def test_rescaled_layers_compute_the_same_function(tiny, numpy_gradients):
-    weights = initial_weights((4, 4), 3, 0)
+    weights = initial_weights(tiny.architecture, 0)
     before, _ = numpy_gradients(weights, tiny.x_test, tiny.y_test)
     after, _ = numpy_gradients(rescaled(weights, 10.0), tiny.x_test, tiny.y_test)
     assert after == pytest.approx(before, rel=1e-5)

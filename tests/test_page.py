@@ -14,7 +14,7 @@ ADAM = Recipe.adam(64, 0.01, 30)
 @pytest.fixture
 def page(tiny, monkeypatch):
     """Chapter 11 with made-up results, on what passes for MNIST."""
-    monkeypatch.setattr(Dataset, "is_mnist", True)
+    monkeypatch.setattr(Dataset, "is_published", True)
     random = np.random.default_rng(0)
     columns = {name: random.normal(250, 3, (3, 31)) for name in ("weight_distance", "bias_distance")}
     columns |= {name: random.normal(0.95, 0.001, (3, 31)) for name in ("train_accuracy", "test_accuracy")}

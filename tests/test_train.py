@@ -22,7 +22,7 @@ def weights(result):
 
 def numpy_run(numpy_gradients, data, seed, batch_size, epochs, update):
     """Weights and losses of `epochs` epochs; `update(step, weight index, gradient)` gives what is subtracted."""
-    now, losses = [w.astype(np.float64) for w in initial_weights(data.x_train.shape[1:], data.classes, seed)], []
+    now, losses = [w.astype(np.float64) for w in initial_weights(data.architecture, seed)], []
     for epoch in range(epochs):
         order = epoch_order(len(data.x_train), seed, epoch)
         for first in range(0, len(order), batch_size):
@@ -68,7 +68,7 @@ def test_the_compiled_loop_is_the_plain_loop(tiny):
     import tensorflow as tf
 
     model = mlp(tiny.x_train.shape[1:], tiny.classes)
-    model.set_weights(initial_weights(tiny.x_train.shape[1:], tiny.classes, 3))
+    model.set_weights(initial_weights(tiny.architecture, 3))
     loss_of, optimizer = keras.losses.SparseCategoricalCrossentropy(from_logits=True), keras.optimizers.SGD(0.05)
     order = epoch_order(50, 3, 0)
     for first in range(0, 50, 20):
@@ -83,7 +83,7 @@ def test_the_compiled_loop_is_the_plain_loop(tiny):
 
 
 def test_columns_say_what_the_weights_are(tiny, numpy_gradients):
-    result, start = answer(Recipe.sgd(16, 0.1, 2, norms=True), tiny), initial_weights((4, 4), 3, 0)
+    result, start = answer(Recipe.sgd(16, 0.1, 2, norms=True), tiny), initial_weights(tiny.architecture, 0)
     end, columns = weights(result), result.columns
     kernels = [(end[i].astype(float), start[i].astype(float)) for i in (0, 2, 4)]
     assert columns["weight_distance"][-1] == pytest.approx(
@@ -137,7 +137,7 @@ def test_the_first_epochs_of_a_long_run_are_those_of_a_short_one(tiny):
 
 
 def test_seeds_decide_the_start_and_the_order(tiny):
-    starts = [np.concatenate([w.ravel() for w in initial_weights((4, 4), 3, seed)]) for seed in (0, 0, 1)]
+    starts = [np.concatenate([w.ravel() for w in initial_weights(tiny.architecture, seed)]) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(starts[0], starts[1])
     assert np.mean(starts[0] == starts[2]) < 0.01
     orders = [epoch_order(50, seed, epoch) for seed, epoch in ((0, 1), (1, 0), (0, 0))]
@@ -168,7 +168,7 @@ def test_nothing_is_traced_or_compiled_twice_for_a_batch_size(tiny):
     from bstudy.measure import model, train
 
     answer(Recipe.sgd(16, 0.1, 1), tiny)
-    network = model.shared((4, 4), 3)
+    network = model.shared(tiny.architecture)
     steps = train.compiled_steps(network, train.optimizer_of(network, "sgd"), 16, False)
     before = steps.experimental_get_tracing_count()
     answer(Recipe.sgd(16, 0.3, 2), tiny, 7)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 import numpy as np
 
 from bstudy.errors import InvalidInput
+from bstudy.models import MLP
 
 
 def count(name, value):
@@ -36,11 +37,6 @@ def _plain(value):
     return value
 
 
-def weights_of(dataset):
-    """About how many weights the study's model has for these data."""
-    return 1024 * (math.prod(dataset.x_train.shape[1:]) + 1024)
-
-
 @dataclass(frozen=True)
 class Experiment:
     """A question whose fields say all that its answer depends on, besides a data set and a seed.
@@ -53,8 +49,10 @@ class Experiment:
     GAPS = ()  # columns in which NaN does not say that a run diverged
 
     def key(self, dataset, seed):
-        """The name of the answer in the store: SHA-256 over the question, the data's content and the seed."""
+        """The name of the answer in the store: SHA-256 over the question, the data, the model and the seed."""
         question = {"experiment": _plain(self), "dataset": dataset.fingerprint, "seed": int(seed)}
+        if dataset.model != MLP:  # the study's own goes without saying
+            question["model"] = dataset.model.says()
         return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
 
     def starts(self):

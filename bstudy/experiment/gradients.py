@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiment import Experiment, count, positive, weights_of
+from bstudy.experiment import Experiment, count, positive
 from bstudy.experiment.train import Recipe
 
 
@@ -57,7 +57,10 @@ class GradientTrials(Experiment):
         return ((trials / self.trials, replace(self, trials=trials)) for trials in range(self.trials - 1, 0, -1))
 
     def guess(self, dataset):
-        weights, steps = weights_of(dataset), sum(-(-self.samples // size) for size in self.batch_sizes)
+        weights, steps = (
+            dataset.architecture.multiplications(),
+            sum(-(-self.samples // size) for size in self.batch_sizes),
+        )
         return self.trials * weights * (steps * 10 / 3e10 + len(self.batch_sizes) * self.samples * 6 / 2e11)
 
     def reached(self, share):
@@ -98,7 +101,10 @@ class SingleBatches(Experiment):
         return (self.start,)
 
     def guess(self, dataset):
-        return 2e-6 * self.draws * sum(self.batch_sizes) + 2 * len(dataset.x_train) * weights_of(dataset) / 1e11
+        return (
+            2e-6 * self.draws * sum(self.batch_sizes)
+            + 2 * len(dataset.x_train) * dataset.architecture.multiplications() / 1e11
+        )
 
     def summary(self, run):
         squares = np.square(run["norm"], dtype=np.float64).mean(axis=2)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bstudy.experiment import Experiment, count, positive, weights_of
+from bstudy.experiment import Experiment, count, positive
 from bstudy.experiment.train import Recipe
 
 
@@ -49,7 +49,7 @@ class Sharpness(Experiment):
 
     def guess(self, dataset):
         gradients = self.GRADIENTS * len(self.epsilons) + 3 * self.PRODUCTS
-        weights, samples = weights_of(dataset), min(self.samples, len(dataset.x_train))
+        weights, samples = dataset.architecture.multiplications(), min(self.samples, len(dataset.x_train))
         return 6 * gradients * weights * samples / 2e11 + 3e-6 * weights * len(self.epsilons)  # SciPy's bounds
 
     def summary(self, run):
@@ -83,7 +83,7 @@ class Line(Experiment):
 
     def guess(self, dataset):
         evaluated = min(len(dataset.x_train), 10_000) + len(dataset.x_test)
-        return self.points * (0.01 + 2 * weights_of(dataset) * evaluated / 1.5e11)
+        return self.points * (0.01 + 2 * dataset.architecture.multiplications() * evaluated / 1.5e11)
 
     def summary(self, run):
         return {f"highest {name}": run[name].max(axis=1) for name in ("train_accuracy", "test_accuracy")}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiment import Experiment, count, positive, weights_of
+from bstudy.experiment import Experiment, count, positive
 
 MOST_REPLICAS = 8  # on one CPU
 
@@ -50,6 +50,8 @@ class Recipe(Experiment):
 
     phases: tuple[Phase, ...]
     norms: bool = False
+
+    GAPS = ("cosines",)  # of a kernel that begins at zero
 
     def __post_init__(self):
         merged = []
@@ -127,7 +129,7 @@ class Recipe(Experiment):
                 )
 
     def guess(self, dataset):
-        samples, weights = len(dataset.x_train), weights_of(dataset)
+        samples, weights = len(dataset.x_train), dataset.architecture.multiplications()
         evaluated = min(samples, 10_000) + len(dataset.x_test)
         return sum(
             phase.epochs

@@ -8,11 +8,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from bstudy import models
 from bstudy.errors import BstudyError
 from bstudy.experiment.cost import Evaluation
 from bstudy.measure import about
-from bstudy.measure.model import evaluate, final_weights, shared
+from bstudy.measure.model import evaluate, final_weights, put, shared
 from bstudy.measure.train import epoch_in_calls, on_device, optimizer_of
+from bstudy.models import Architecture
 from bstudy.store import Result
 
 CHILD = "import sys; from bstudy.measure.cost import child; child(*sys.argv[1:])"
@@ -26,8 +28,8 @@ def measure(experiment, dataset, seed, begun, starts):
 
 
 def evaluations(experiment, dataset, seed, starts):
-    model, data = shared(dataset.x_train.shape[1:], dataset.classes), on_device(dataset)
-    model.set_weights(final_weights(starts[0]))
+    model, data = shared(dataset.architecture), on_device(dataset)
+    put(model, final_weights(starts[0]))
     found = []
     for size in experiment.batch_sizes:
         yield len(found) / len(experiment.batch_sizes), Result({}, about=about())
@@ -44,6 +46,7 @@ def in_a_fresh_process(experiment, dataset, seed, starts):
         list(dataset.x_train.shape),
         dataset.classes,
         seed,
+        dataset.model,
     )
     started, guess = time.monotonic(), experiment.guess(dataset)
     command = [sys.executable, "-c", CHILD, *map(str, words)]
@@ -63,12 +66,12 @@ def in_a_fresh_process(experiment, dataset, seed, starts):
     return json.loads(out)
 
 
-def child(task, batch_size, passes, shape, classes, seed):
+def child(task, batch_size, passes, shape, classes, seed, model):
     """Measure one Cost in this process, and print its columns."""
     batch_size, passes, (samples, *shape), classes = int(batch_size), int(passes), json.loads(shape), int(classes)
     x = tf.random.stateless_normal([samples, *shape], [int(seed), 0])
     y = tf.random.stateless_uniform([samples], [int(seed), 1], 0, classes, tf.int32)
-    model = shared(tuple(shape), classes)
+    model = shared(Architecture(models.model(model), tuple(shape), classes))
     optimizer, order = optimizer_of(model, "sgd"), np.arange(samples, dtype=np.int32)
     data = {"x_train": x, "y_train": y}
 

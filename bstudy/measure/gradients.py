@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bstudy.errors import InvalidInput
 from bstudy.experiment.gradients import GradientTrials, SingleBatches, StepNorms
 from bstudy.measure import THREADS, about
-from bstudy.measure.model import final_weights, mlp, shared
+from bstudy.measure.model import built, final_weights, put, shared, xla
 from bstudy.measure.train import epoch_in_calls, epoch_order, loss_and_gradients, on_device, optimizer_of, step
 from bstudy.store import Result
 
@@ -34,7 +35,7 @@ def compiled_trial(model, batch_size, samples, update):
     optimizer, kernel = optimizer_of(model, "sgd"), last_kernel(model)
     whole, left = divmod(samples, batch_size)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=xla(model))
     def trial(x, y, drawn, start):
         rows = tf.reshape(x, [x.shape[0], -1])
 
@@ -48,9 +49,8 @@ def compiled_trial(model, batch_size, samples, update):
                 _, (found,) = loss_and_gradients(model, variables, images, tf.gather(y, batch))
             return found * (size / samples)
 
-        for variable, value in zip(model.trainable_variables, start, strict=True):
-            variable.assign(value)
-        total, i = tf.zeros_like(start[kernel]), tf.constant(0)
+        put(model, start)
+        total, i = tf.zeros_like(model.trainable_variables[kernel]), tf.constant(0)
         while i < whole:
             total += gradient(i * batch_size, batch_size)
             i += 1
@@ -60,9 +60,9 @@ def compiled_trial(model, batch_size, samples, update):
 
 
 @functools.cache
-def workers(input_shape, classes):
+def workers(architecture):
     """One model for each thread: steps of few samples keep one core busy, and not two."""
-    return [mlp(input_shape, classes) for _ in range(THREADS)]
+    return [built(architecture) for _ in range(THREADS)]
 
 
 def measure(experiment, dataset, seed, begun, starts):
@@ -81,7 +81,8 @@ def drawn(experiment, dataset, seed, trial):
 def trials(experiment, dataset, seed, begun, weights):
     """Trial after trial, each for all batch sizes, so that what is finished is a smaller answer of the same kind."""
     data, start, sizes = on_device(dataset), [tf.constant(weight) for weight in weights], experiment.batch_sizes
-    models = workers(dataset.x_train.shape[1:], dataset.classes)
+    models = workers(dataset.architecture)
+    entries = int(np.prod(models[0].trainable_variables[last_kernel(models[0])].shape))
     for model in models:
         optimizer_of(model, "sgd").learning_rate = experiment.learning_rate
 
@@ -96,7 +97,7 @@ def trials(experiment, dataset, seed, begun, weights):
         for trial in range(columns["norm"].shape[1], experiment.trials):
             yield trial / experiment.trials, finished
             samples = tf.constant(drawn(experiment, dataset, seed, trial))
-            gradients = np.empty((len(sizes), weights[-2].size))
+            gradients = np.empty((len(sizes), entries))
             for worker, found in enumerate(pool.map(gradients_of, range(THREADS), [samples] * THREADS)):
                 gradients[worker::THREADS] = found
             columns = added(columns, gradients, trial)
@@ -136,9 +137,14 @@ def added(columns, gradients, trial):
 
 def single_batches(experiment, dataset, seed, begun, weights):
     """The last kernel's gradient is Σ h_i δ_iᵀ, with the layer's input h and δ = softmax − one-hot: no tape needed."""
-    model = shared(dataset.x_train.shape[1:], dataset.classes)
-    model.set_weights(weights)
-    inputs = keras.Model(model.inputs[0], model.layers[-1].input)
+    model = shared(dataset.architecture)
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.linear:
+        raise InvalidInput(
+            f"the model {dataset.model} must end in a Dense layer without an activation for this chapter"
+        )
+    put(model, weights)
+    inputs = keras.Model(model.inputs[0], last.input)
     h, delta = [], []
     for first in range(0, len(dataset.x_train), 10_000):
         x, y = dataset.x_train[first : first + 10_000], dataset.y_train[first : first + 10_000]
@@ -163,7 +169,7 @@ def single_batches(experiment, dataset, seed, begun, weights):
 
 def step_norms(experiment, dataset, seed, begun, weights):
     """Batch size after batch size, an epoch each."""
-    model, data = shared(dataset.x_train.shape[1:], dataset.classes), on_device(dataset)
+    model, data = shared(dataset.architecture), on_device(dataset)
     optimizer, order = optimizer_of(model, "sgd"), epoch_order(len(dataset.x_train), seed, 0)
     optimizer.learning_rate = experiment.learning_rate if experiment.update == "sgd" else NO_STEP
     sizes, columns = experiment.batch_sizes, {"mean": [], "quantiles": [], "path": [], "slack": []}
@@ -172,7 +178,7 @@ def step_norms(experiment, dataset, seed, begun, weights):
         columns = {name: list(values) for name, values in begun.columns.items()}
     finished = begun or Result({}, about=about())
     for i in range(len(columns["mean"]), len(sizes)):
-        model.set_weights(weights)
+        put(model, weights)
         parts = []
         for done, values, _ in epoch_in_calls(model, optimizer, data, order, sizes[i], True):
             parts.append(values[1])

@@ -4,9 +4,11 @@ SciPy searches, over all weights as one vector; TensorFlow gives it values, grad
 """
 
 import functools
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import Bounds, minimize
@@ -14,9 +16,11 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from bstudy.experiment.landscape import Line
 from bstudy.measure import about
-from bstudy.measure.model import evaluate, final_weights, shared
+from bstudy.measure.model import evaluate, final_weights, put, shared, trained, xla
 from bstudy.measure.train import RUNNING_SUBSET, loss_and_gradients, on_device, random_part
 from bstudy.store import Result
+
+STATISTICS_BATCH = 1000
 
 
 def measure(experiment, dataset, seed, begun, starts):
@@ -65,31 +69,34 @@ def parts(vector, like):
 
 @functools.cache
 def compiled_value(model):
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=xla(model))
     def value_and_gradients(x, y):
-        return loss_and_gradients(model, model.trainable_variables, x, y)
+        return loss_and_gradients(model, model.trainable_variables, x, y, training=False)
 
     return value_and_gradients
 
 
 @functools.cache
 def compiled_product(model):
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=xla(model))
     def product(x, y, vectors):
         """The Hessian times a vector: the derivative of the gradient along it."""
         variables = [variable.value for variable in model.trainable_variables]
         with tf.autodiff.ForwardAccumulator(variables, vectors) as along:
-            _, gradients = loss_and_gradients(model, variables, x, y)
+            _, gradients = loss_and_gradients(model, variables, x, y, training=False)
         return along.jvp(gradients)
 
     return product
 
 
 def sharpness(experiment, dataset, seed, weights, tick):
-    """The columns of a Sharpness."""
-    model = shared(dataset.x_train.shape[1:], dataset.classes)
+    """The columns of a Sharpness; what a model keeps besides its weights stays as it is, as when it is used."""
+    model = shared(dataset.architecture)
     x, y = random_part(dataset, experiment.samples)
-    weights = rescaled(weights, experiment.rescaled)
+    put(model, weights)
+    weights = trained(model, weights)
+    if experiment.rescaled != 1:
+        weights = rescaled(weights, experiment.rescaled)
     point, products = flat(weights), []
 
     def value_and_gradient(vector):
@@ -124,8 +131,13 @@ def sharpness(experiment, dataset, seed, weights, tick):
 
 def rescaled(weights, factor):
     """The first layer times `factor`, the second layer's kernel divided by it: for ReLU units the same function."""
-    first, bias, second, *others = weights
-    return [first * np.float32(factor), bias * np.float32(factor), second / np.float32(factor), *others]
+    second = [i for i, weight in enumerate(weights) if weight.ndim > 1][1]
+    factor = np.float32(factor)
+    return [
+        *(weight * factor for weight in weights[:second]),
+        weights[second] / factor,
+        *weights[second + 1 :],
+    ]
 
 
 def highest_nearby(value_and_gradient, x, epsilon):
@@ -154,14 +166,32 @@ def leading_eigenvalue(product, size, seed):
 
 def line(experiment, dataset, starts):
     """Point after point, the whole of what a Recipe's epoch is judged by."""
-    model = shared(dataset.x_train.shape[1:], dataset.classes)
-    small, large = (final_weights(start) for start in starts)
+    model = shared(dataset.architecture)
+    ends = [final_weights(start) for start in starts]
+    small, large = (trained(model, end) for end in ends)
+    put(model, ends[0])
     data, subset, rows = on_device(dataset), random_part(dataset, RUNNING_SUBSET), []
     alphas = np.linspace(-1, 2, experiment.points)
     for alpha in alphas:
         yield len(rows) / len(alphas), Result({}, about=about())
-        model.set_weights([alpha * b + (1 - alpha) * a for a, b in zip(small, large, strict=True)])
+        for variable, a, b in zip(model.trainable_variables, small, large, strict=True):
+            variable.assign(alpha * b + (1 - alpha) * a)
+        renew_statistics(model, subset[0])
         rows.append((*evaluate(model, *subset), *evaluate(model, data["x_test"], data["y_test"])))
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     columns = dict(zip(names, np.array(rows, np.float32).T, strict=True)) | {"alpha": np.float32(alphas)}
     yield 1.0, Result(columns, {}, about(), 1.0)
+
+
+def renew_statistics(model, x):
+    """Have batch normalisation average over these samples: what it kept belongs to the weights it was trained with."""
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for number in range(math.ceil(len(x) / STATISTICS_BATCH)):
+        for layer in layers:
+            layer.momentum = number / (number + 1)  # the mean of all batches so far
+        model(x[number * STATISTICS_BATCH :][:STATISTICS_BATCH], training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

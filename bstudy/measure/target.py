@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bstudy.measure import about
-from bstudy.measure.model import evaluate, initial_weights, shared, stored_weights
+from bstudy.measure.model import evaluate, initial_weights, put, shared, stored_weights, weights_of
 from bstudy.measure.train import epoch_in_calls, epoch_order, on_device, restarted, state_of
 from bstudy.store import Result
 
@@ -14,9 +14,9 @@ EVALUATIONS = 16  # an epoch
 
 def measure(target, dataset, seed, begun, starts):
     """Train until the target is reached; see `bstudy.measure` for what is yielded, and Target for the columns."""
-    phase, samples, shape = target.phase, len(dataset.x_train), dataset.x_train.shape[1:]
-    data, model = on_device(dataset), shared(shape, dataset.classes)
-    model.set_weights(stored_weights(begun) if begun else initial_weights(shape, dataset.classes, seed))
+    phase, samples = target.phase, len(dataset.x_train)
+    data, model = on_device(dataset), shared(dataset.architecture)
+    put(model, stored_weights(begun) if begun else initial_weights(dataset.architecture, seed))
     optimizer = restarted(model, phase.optimizer, begun and begun.state)
     optimizer.learning_rate = phase.learning_rate
     epoch, seconds = (begun.about["epoch"], begun.about["seconds"]) if begun else (0, 0.0)
@@ -40,7 +40,7 @@ def measure(target, dataset, seed, begun, starts):
             yield (epoch + share) / phase.epochs, finished
         epoch += 1
         here = about() | {"epoch": epoch, "seconds": seconds}
-        finished = Result({}, state_of(model.get_weights(), optimizer), here, epoch / phase.epochs)
+        finished = Result({}, state_of(weights_of(model), optimizer), here, epoch / phase.epochs)
 
     steps, epochs = reached
     columns = {"steps": steps, "epochs": epochs, "seconds": seconds if np.isfinite(steps) else steps}

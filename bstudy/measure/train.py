@@ -12,7 +12,18 @@ import tensorflow as tf
 from bstudy.experiment.train import Replicated
 from bstudy.measure import about
 from bstudy.measure.cluster import agreed, cluster, connected
-from bstudy.measure.model import cross_entropy, distances, evaluate, initial_weights, shared, stored_weights
+from bstudy.measure.model import (
+    cross_entropy,
+    distances,
+    evaluate,
+    initial_weights,
+    put,
+    shared,
+    stored_weights,
+    trained,
+    weights_of,
+    xla,
+)
 from bstudy.measure.replicas import on_every_replica, replicated_steps, strategy_of
 from bstudy.store import Result
 
@@ -21,10 +32,10 @@ STEPS_A_CALL = 50  # on replicas, where all machines must make the same calls
 RUNNING_SUBSET = 10_000  # of the training set, evaluated after each epoch
 
 
-def loss_and_gradients(model, variables, x, y):
+def loss_and_gradients(model, variables, x, y, training=True):
     """The mean loss of one batch, and its gradients with respect to `variables`."""
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(cross_entropy(y, model(x, training=True)))
+        loss = tf.reduce_mean(cross_entropy(y, model(x, training=training)))
     return loss, tape.gradient(loss, variables)
 
 
@@ -59,7 +70,7 @@ def compiled_steps(model, optimizer, batch_size, norms):
     def norm(tensors):
         return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tensor)) for tensor in tensors]))
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=xla(model))
     def steps(x, y, order, offset, first, last):
         rows = tf.reshape(x, [x.shape[0], -1])  # XLA gathers rows faster than images
         measured = [tf.TensorArray(tf.float32, order.shape[0] // batch_size) for _ in range(3 if norms else 1)]
@@ -127,22 +138,21 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
 
     `begun` may be a Result of this recipe so far, or the complete one of any recipe that begins like it.
     """
-    shape = dataset.x_train.shape[1:]
     data, subset = on_device(dataset), random_part(dataset, RUNNING_SUBSET)
     strategy = strategy_of(recipe.replicas) if isinstance(recipe, Replicated) else cluster()
-    model, steps_of, samples = shared(shape, dataset.classes, strategy), compiled_steps, data
+    model, steps_of, samples = shared(dataset.architecture, strategy), compiled_steps, data
     restart = functools.partial(restarted, model, strategy=strategy)
     if strategy:
         steps_of = functools.partial(replicated_steps, strategy)
         samples = {name: on_every_replica(strategy, data[name]) for name in ("x_train", "y_train")}
-    initial = initial_weights(shape, dataset.classes, seed)
+    initial = initial_weights(dataset.architecture, seed)
     origin = hashlib.sha256(b"".join(weight.tobytes() for weight in initial)).hexdigest()
     if begun is not None and (begun.about["origin"] != origin or not len(begun.columns["seconds"])):
         begun = None  # another version of Keras drew other initial weights, or there is nothing to go on from
 
     def judge():
         """What is measured after each epoch, of the weights as they stand."""
-        row = distances(weights, initial)
+        row = distances(trained(model, weights), trained(model, initial))
         row["train_loss"], row["train_accuracy"] = evaluate(model, *subset)
         row["test_loss"], row["test_accuracy"] = evaluate(model, data["x_test"], data["y_test"])
         return row
@@ -158,7 +168,7 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
     weights = stored_weights(begun) if begun else initial
     epoch, diverged, *weights = agreed(strategy, epoch, diverged, *weights)
     epoch, diverged = int(epoch), bool(diverged)
-    model.set_weights(weights)
+    put(model, weights)
     optimizer = restart(recipe.phase(max(0, epoch - 1)).optimizer, begun and begun.state)
     assign(optimizer, agreed(strategy, *(variable.numpy() for variable in optimizer.variables)))
     if begun is None:
@@ -184,7 +194,7 @@ def measure(recipe, dataset, seed, begun=None, starts=()):
                     break
                 yield (epoch + share) / recipe.epochs, finished
 
-        weights = model.get_weights()
+        weights = weights_of(model)
         row = judge() | {"seconds": seconds}
         diverged = diverged or not np.isfinite([row["train_loss"], row["test_loss"]]).all()
         if not diverged:
