@@ -102,6 +102,8 @@ def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
     On a logarithmic axis they are those of the logarithms. `bands` (seeds, batch sizes), where given, are drawn instead
     of the interval: their means over seeds, on both sides.
     """
+    if not np.isfinite(np.mean(values, axis=0)).any():
+        yscale = "linear"  # where all runs diverged, a logarithm has nothing to show
     log, back = (np.log, np.exp) if yscale == "log" else (np.asarray, np.asarray)
     mean, half = interval(log(values))
     edges = [(back(mean - half), back(mean + half))]

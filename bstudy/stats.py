@@ -66,6 +66,35 @@ def critical_batch_size(sizes, steps):
     return np.transpose([fit(row) for row in np.asarray(steps, float)])
 
 
+def step_seconds(sizes, seconds):
+    """(t_0, t_1), each (seeds,), of t_0 + t_1 B, the `seconds` (seeds, n) of a step at batch sizes (n,).
+
+    Neither is negative, and the relative errors are fitted, so that the shortest steps count as much as the longest.
+    """
+    from scipy.optimize import nnls
+
+    terms = np.stack([np.ones(len(sizes)), sizes], axis=1)
+    return np.transpose([nnls(terms / row[:, None], np.ones(len(sizes)))[0] for row in np.asarray(seconds, float)])
+
+
+def noise_scale(noise_trace, squared_gradient_norm, axis=-1):
+    """tr Σ / |G|² from estimates of both along an axis: the ratio of means; infinite where |G|² is not above 0."""
+    trace, square = np.mean(noise_trace, axis, np.float64), np.mean(squared_gradient_norm, axis, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(square <= 0, np.inf, trace / square)
+
+
+def noise_scale_interval(noise_trace, squared_gradient_norm, resamples=2000):
+    """(low, high) 95 % interval of the noise scale of estimates (batches,), by the percentile bootstrap.
+
+    What is drawn again is whole batches with their parts, which are not independent of each other (a block bootstrap).
+    """
+    count = len(noise_trace)
+    drawn = np.random.default_rng(0).integers(count, size=(resamples, count))
+    scales = noise_scale(noise_trace[drawn], squared_gradient_norm[drawn])
+    return np.quantile(scales, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
+
+
 def rank_correlation(a, b):
     """(seeds,) Spearman's rank correlation of `a` and `b` (seeds, n)."""
     from scipy.stats import rankdata

@@ -17,9 +17,7 @@ Exercises
   3. Why can the best learning rate of the grid not grow with the batch for ever?
 """
 
-import numpy as np
-
-from bstudy import Target, claim, critical_batch_size, draw, exponent
+from bstudy import Target, claim, critical_batch_size, draw, exponent, to_target
 
 PART = "VI. Cost"
 
@@ -34,18 +32,9 @@ def experiments(
     }
 
 
-def to_target(runs, what):
-    """(n,) batch sizes; (seeds, n) the number at the smallest rate for all; and with the rate of the fewest steps."""
-    sizes = np.array(sorted({run.experiment.batch_size for run in runs.values()}))
-    shape = len(sizes), len(runs) // len(sizes), -1
-    steps, found = (np.stack([run[name] for run in runs.values()]).reshape(shape).T for name in ("steps", what))
-    best = np.argmin(np.nan_to_num(steps, nan=np.inf), axis=1)[:, None]  # (seeds, rates, n): over the rates
-    return sizes, found[:, 0], np.take_along_axis(found, best, axis=1)[:, 0]
-
-
 def figure(runs, fig):
     for axes, what in zip(fig.subplots(1, 3), ("steps", "epochs", "seconds"), strict=True):
-        sizes, fixed, tuned = to_target(runs, what)
+        sizes, fixed, tuned = to_target(runs.values(), what)
         rate = next(iter(runs.values())).experiment.phase.learning_rate
         draw.by_batch_size(axes, sizes, fixed, color="C0", label=f"learning rate {rate:g}")
         draw.by_batch_size(axes, sizes, tuned, color="C1", label="best of the grid")
@@ -58,9 +47,9 @@ def figure(runs, fig):
 
 
 def verdicts(runs):
-    sizes, steps, tuned = to_target(runs, "steps")
-    _, epochs, tuned_epochs = to_target(runs, "epochs")
-    _, _, seconds = to_target(runs, "seconds")
+    sizes, steps, tuned = to_target(runs.values(), "steps")
+    _, epochs, tuned_epochs = to_target(runs.values(), "epochs")
+    _, _, seconds = to_target(runs.values(), "seconds")
     rise = exponent(sizes, steps)
     yield claim("At one learning rate the steps rise with B (exponent; 0.17 in table F).", rise, above=0.05)
     rise = exponent(sizes, epochs)

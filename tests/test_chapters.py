@@ -31,13 +31,15 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
     19: {"batch_size": 2, "epochs": 1},
     20: {"small": 8, "large": 32, "epochs": 3},
+    21: {"batch_sizes": (4, 8, 32), "learning_rates": (0.01, 0.1), "target": 0.8, "epochs": 3, "points": (1, 2)},
+    22: {"batch_sizes": (4, 16), "sgd": 0.02, "target": 0.8, "epochs": 3},
     **{part_two: {"large": 32, "early": 1, "late": 2, "trials": 2} for part_two in (4, 5, 6, 7)},
 }
 
 
 def seeds(chapter):
     """One where a run takes seconds also in a tiny setting."""
-    return 1 if chapter.number in (4, 5, 6, 7, 13, 15, 18) else 2
+    return 1 if chapter.number in (4, 5, 6, 7, 13, 15, 18, 21) else 2
 
 
 @pytest.fixture(scope="module")

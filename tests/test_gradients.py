@@ -5,7 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from bstudy import GradientTrials, Lab, Recipe, SingleBatches, StepNorms
+from bstudy import (
+    GradientTrials,
+    Lab,
+    NoiseScale,
+    Recipe,
+    SingleBatches,
+    StepNorms,
+    noise_scale,
+    noise_scale_interval,
+)
 from bstudy.errors import InvalidInput
 from bstudy.measure import gradients, train
 from bstudy.store import Store
@@ -186,3 +195,29 @@ def test_step_norms_are_taken_up_again(tiny):
     *_, (_, again) = gradients.measure(question, tiny, 0, partial, [trained])
     for name, column in whole.items():
         np.testing.assert_array_equal(again.columns[name], column)
+
+
+def test_the_noise_scale_is_that_of_single_samples_gradients(tiny, start, numpy_gradients):
+    """Its two estimates against tr Σ and |G|² from the gradient of every sample of the training set."""
+    weights = [start.state[f"weight_{i}"] for i in range(6)]
+    single = [numpy_gradients(weights, tiny.x_train[i : i + 1], tiny.y_train[i : i + 1])[1] for i in range(50)]
+    single = np.array([np.concatenate([part.ravel() for part in gradient]) for gradient in single])
+    mean = single.mean(0)
+    trace, square = ((single - mean) ** 2).sum(1).mean(), (mean**2).sum()
+    columns = answer(NoiseScale(START, small=4, large=64, batches=400), tiny, start).columns
+    for estimates, exact in ((columns["noise_trace"], trace), (columns["squared_gradient_norm"], square)):
+        error = estimates.std() / 20
+        assert abs(estimates.mean() - exact) < 4 * error < 0.3 * exact
+    scale = noise_scale(columns["noise_trace"], columns["squared_gradient_norm"])
+    low, high = noise_scale_interval(columns["noise_trace"], columns["squared_gradient_norm"])
+    assert low < scale < high and low < trace / square < high
+
+
+def test_the_noise_scale_is_taken_up_to_the_same_bits(tiny, start):
+    whole = answer(NoiseScale(START, 4, 16, 5), tiny, start)
+    part = answer(NoiseScale(START, 4, 16, 2), tiny, start)
+    taken_up = answer(NoiseScale(START, 4, 16, 5), tiny, start, begun=part)
+    for name, values in whole.columns.items():
+        np.testing.assert_array_equal(taken_up.columns[name], values)
+    with pytest.raises(InvalidInput, match="large must be a multiple of small, 32, not 100"):
+        NoiseScale(START, large=100)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bstudy import claim, exponent, linear_fit, rank_correlation, unexplained
+from bstudy import (
+    claim,
+    exponent,
+    linear_fit,
+    noise_scale,
+    noise_scale_interval,
+    rank_correlation,
+    step_seconds,
+    unexplained,
+)
 from bstudy.errors import InvalidInput
 from bstudy.stats import interval
 
@@ -66,3 +75,23 @@ def test_fits_of_what_diverged_are_nan_and_no_error():
     diverged = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
     for found in (exponent(np.arange(1, 5), diverged), rank_correlation(diverged, VALUES)):
         assert np.isnan(found).tolist() == [False, False, True, False, False]
+
+
+def test_step_seconds_are_found_again_and_never_negative():
+    sizes = np.array([16, 64, 256, 1024])
+    seconds = np.stack([2e-3 + 5e-5 * sizes, 1e-3 * sizes])
+    np.testing.assert_allclose(step_seconds(sizes, seconds), [[2e-3, 0], [5e-5, 1e-3]], atol=1e-9)
+
+
+def test_the_noise_scale_is_a_ratio_of_means():
+    assert noise_scale([1.0, 3.0], [2.0, -1.0]) == 4
+    assert noise_scale([1.0, 3.0], [1.0, -1.0]) == np.inf
+    assert noise_scale([[1.0, 3.0], [2.0, 2.0]], [[1.0, 1.0], [4.0, 4.0]]).tolist() == [2, 0.5]
+
+
+def test_the_interval_of_the_noise_scale_holds_the_truth_19_times_in_20():
+    random, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high = noise_scale_interval(random.normal(30, 5, 40), random.normal(1, 0.5, 40), 400)
+        held += low < 30 < high
+    assert 178 <= held <= 199

@@ -7,6 +7,7 @@ import numpy as np
 from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment, count, positive
 from bstudy.experiment.train import Recipe
+from bstudy.stats import noise_scale
 
 
 def ascending(batch_sizes, most=2**20):
@@ -169,3 +170,51 @@ class StepNorms(Experiment):
 
     def __str__(self):
         return f"steps after {self.start}, weights {'frozen' if self.update == 'frozen' else 'moving'}"
+
+
+@dataclass(frozen=True)
+class NoiseScale(Experiment):
+    """How noisy a single sample's gradient is, beside the mean gradient, at the weights that `at` ends with.
+
+    Of `batches` batches of `large` samples, drawn with replacement, and of their parts of `small` samples, the squared
+    norms of the gradient of the mean loss, over all weights and biases, give two unbiased estimates from each batch:
+
+        |G|²  =  (large |G_large|² - small |G_small|²) / (large - small)
+        tr Σ  =  (|G_small|² - |G_large|²) / (1 / small - 1 / large)
+
+    with |G_small|² the mean over the parts. The simple noise scale is the ratio of their means, `stats.noise_scale`;
+    a mean of ratios would be biased. After McCandlish, Kaplan, Amodei et al. (2018), appendix A.1.
+
+    Its answer has columns
+      noise_trace            (batches,)  of tr Σ, the trace of the covariance of a single sample's gradient
+      squared_gradient_norm  (batches,)  of |G|², of the mean gradient; single ones can be negative
+    """
+
+    at: Recipe
+    small: int = 32
+    large: int = 1024
+    batches: int = 30
+
+    def __post_init__(self):
+        for name in ("small", "large", "batches"):
+            object.__setattr__(self, name, count(name, getattr(self, name)))
+        if self.large <= self.small or self.large % self.small:
+            raise InvalidInput(f"large must be a multiple of small, {self.small}, not {self.large}")
+
+    def starts(self):
+        return (self.at,)
+
+    def beginnings(self):
+        return ((batches / self.batches, replace(self, batches=batches)) for batches in range(self.batches - 1, 0, -1))
+
+    def guess(self, dataset):
+        return self.batches * self.large * dataset.architecture.multiplications() * (6 / 2e11 + 24 / self.small / 3e10)
+
+    def reached(self, share):
+        return f"batch {share * self.batches:.0f} of {self.batches}"
+
+    def summary(self, run):
+        return {"noise scale": noise_scale(run["noise_trace"], run["squared_gradient_norm"])}
+
+    def __str__(self):
+        return f"noise scale after {self.at}"

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment
 from bstudy.experiment.train import Phase, Recipe
@@ -47,3 +49,17 @@ class Target(Experiment):
 
     def __str__(self):
         return f"{self.phase.batch_size} at {self.phase.learning_rate:g} to {100 * self.accuracy:g} %"
+
+
+def to_target(runs, what):
+    """Of the Runs of Targets over a grid of batch sizes and learning rates, in one order for every batch size:
+
+    (n,) the batch sizes; (seeds, n) the column `what` at the first learning rate for all; and at that of the grid which
+    takes the fewest steps.
+    """
+    runs = list(runs)
+    sizes = np.array(sorted({run.experiment.batch_size for run in runs}))
+    shape = len(sizes), len(runs) // len(sizes), -1
+    steps, found = (np.stack([run[name] for run in runs]).reshape(shape).T for name in ("steps", what))
+    best = np.argmin(np.nan_to_num(steps, nan=np.inf), axis=1)[:, None]  # (seeds, rates, n): over the rates
+    return sizes, found[:, 0], np.take_along_axis(found, best, axis=1)[:, 0]

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bstudy.errors import InvalidInput
-from bstudy.experiment.gradients import GradientTrials, SingleBatches, StepNorms
+from bstudy.experiment.gradients import GradientTrials, NoiseScale, SingleBatches, StepNorms
 from bstudy.measure import THREADS, about
 from bstudy.measure.model import built, final_weights, put, shared, xla
 from bstudy.measure.train import epoch_in_calls, epoch_order, loss_and_gradients, on_device, optimizer_of, step
@@ -66,8 +66,13 @@ def workers(architecture):
 
 
 def measure(experiment, dataset, seed, begun, starts):
-    """Answer GradientTrials, SingleBatches or StepNorms; see `bstudy.measure` for what is yielded."""
-    answer = {GradientTrials: trials, SingleBatches: single_batches, StepNorms: step_norms}[type(experiment)]
+    """Answer one of the questions of `bstudy.experiment.gradients`; see `bstudy.measure` for what is yielded."""
+    answer = {
+        GradientTrials: trials,
+        NoiseScale: noise_scale,
+        SingleBatches: single_batches,
+        StepNorms: step_norms,
+    }[type(experiment)]
     return answer(experiment, dataset, seed, begun, final_weights(starts[0]))
 
 
@@ -104,6 +109,51 @@ def trials(experiment, dataset, seed, begun, weights):
             finished = Result(columns, about=about(), share=(trial + 1) / experiment.trials)
     finished.columns = columns | {"edges": EDGES}
     yield 1.0, finished
+
+
+@functools.cache
+def compiled_squares(model, small, parts):
+    """A compiled call that gives, of so many parts of the drawn samples, the mean of |G|², and |G|² of all together."""
+    variables = model.trainable_variables
+
+    def squared(gradients):
+        return tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients])
+
+    @tf.function(jit_compile=xla(model))
+    def squares(x, y, drawn):
+        rows = tf.reshape(x, [x.shape[0], -1])
+        mean, total, i = tf.constant(0.0), [tf.zeros_like(variable) for variable in variables], tf.constant(0)
+        while i < parts:
+            part = tf.slice(drawn, [i * small], [small])
+            images = tf.reshape(tf.gather(rows, part), [small, *x.shape[1:]])
+            _, gradients = loss_and_gradients(model, variables, images, tf.gather(y, part))
+            mean += squared(gradients) / parts
+            total = [before + gradient / parts for before, gradient in zip(total, gradients, strict=True)]
+            i += 1
+        return mean, squared(total)
+
+    return squares
+
+
+def noise_scale(experiment, dataset, seed, begun, weights):
+    """Batch after batch, so that what is finished is a smaller answer of the same kind."""
+    model, data = shared(dataset.architecture), on_device(dataset)
+    put(model, weights)
+    small, large = experiment.small, experiment.large
+    squares = compiled_squares(model, small, large // small)
+    columns = {name: list(values) for name, values in begun.columns.items()} if begun is not None else {}
+    traces, norms = columns.get("noise_trace", []), columns.get("squared_gradient_norm", [])
+    while True:
+        finished = {"noise_trace": np.float32(traces), "squared_gradient_norm": np.float32(norms)}
+        share = len(traces) / experiment.batches
+        yield share, Result(finished, about=about(), share=share)
+        if share == 1:
+            return
+        random = np.random.default_rng([seed, len(traces), large])
+        samples = tf.constant(random.integers(len(dataset.x_train), size=large, dtype=np.int32))
+        of_small, of_large = (float(square) for square in squares(data["x_train"], data["y_train"], samples))
+        traces.append((of_small - of_large) / (1 / small - 1 / large))
+        norms.append((large * of_large - small * of_small) / (large - small))
 
 
 def empty(sizes):
