@@ -24,6 +24,7 @@ _DEFINED_IN = {
     "SingleBatches": "experiment.gradients",
     "StepNorms": "experiment.gradients",
     "Target": "experiment.target",
+    "Throughput": "experiment.cost",
     "claim": "stats",
     "critical_batch_size": "stats",
     "exponent": "stats",

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,16 @@ class Dataset:
     def architecture(self):
         """The model for samples of this shape."""
         return Architecture(self.model, self.x_train.shape[1:], self.classes)
+
+    def part(self, samples):
+        """A data set of at most so many training samples, and a quarter as many test samples, drawn once at random."""
+        if samples >= len(self.x_train):
+            return self
+        random, rows = np.random.default_rng(0), {}
+        for name, most in (("train", samples), ("test", max(1, samples // 4))):
+            drawn = np.sort(random.permutation(len(getattr(self, f"y_{name}")))[:most])
+            rows |= {f"{axis}_{name}": getattr(self, f"{axis}_{name}")[drawn] for axis in "xy"}
+        return replace(self, fingerprint=f"{samples} of {self.fingerprint}", **rows)
 
     def facts(self):
         """What a record says of the data."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiment import Experiment, count
+from bstudy.experiment import Experiment, count, positive
 from bstudy.experiment.gradients import ascending
 from bstudy.experiment.train import Recipe
 
@@ -56,6 +56,40 @@ class Cost(Experiment):
 
     def __str__(self):
         return f"{self.batch_size}: cost of {self.task}"
+
+
+@dataclass(frozen=True)
+class Throughput(Experiment):
+    """How fast training takes steps of one batch size, as Cost measures it, but for about so many `seconds`.
+
+    Its answer has columns
+      step_seconds  (calls,)  of a step, the mean over each compiled call; two or more
+      memory        ()  bytes, as of a Cost
+    """
+
+    batch_size: int
+    optimizer: str = "sgd"
+    seconds: float = 1.0
+
+    GAPS = ("memory",)
+
+    def __post_init__(self):
+        object.__setattr__(self, "batch_size", count("batch_size", self.batch_size))
+        object.__setattr__(self, "seconds", positive("seconds", self.seconds))
+        if self.optimizer not in ("sgd", "adam"):
+            raise InvalidInput(f"optimizer must be 'sgd' or 'adam', not {self.optimizer!r}")
+
+    def check(self, dataset):
+        Recipe.sgd(self.batch_size, 1, 1).check(dataset)
+
+    def guess(self, dataset):
+        return 7 + 1.5 * self.seconds
+
+    def summary(self, run):
+        return {"samples a second": self.batch_size / np.median(run["step_seconds"], axis=1)}
+
+    def __str__(self):
+        return f"{self.batch_size}: throughput with {self.optimizer}"
 
 
 @dataclass(frozen=True)

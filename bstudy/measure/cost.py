@@ -17,11 +17,11 @@ from bstudy.measure.train import epoch_in_calls, on_device, optimizer_of
 from bstudy.models import Architecture
 from bstudy.store import Result
 
-CHILD = "import sys; from bstudy.measure.cost import child; child(*sys.argv[1:])"
+CHILD = "import json, sys; from bstudy.measure.cost import {0}; print(json.dumps({0}(**json.loads(sys.argv[1]))))"
 
 
 def measure(experiment, dataset, seed, begun, starts):
-    """Answer Cost or Evaluation; see `bstudy.measure` for what is yielded."""
+    """Answer Cost, Throughput or Evaluation; see `bstudy.measure` for what is yielded."""
     answer = evaluations if isinstance(experiment, Evaluation) else in_a_fresh_process
     columns = yield from answer(experiment, dataset, seed, starts)
     yield 1.0, Result({name: np.asarray(value, float) for name, value in columns.items()}, {}, about(), 1.0)
@@ -39,17 +39,12 @@ def evaluations(experiment, dataset, seed, starts):
 
 
 def in_a_fresh_process(experiment, dataset, seed, starts):
-    words = (
-        experiment.task,
-        experiment.batch_size,
-        experiment.passes,
-        list(dataset.x_train.shape),
-        dataset.classes,
-        seed,
-        dataset.model,
-    )
+    model, shape, classes = dataset.architecture
+    asked = vars(experiment) | {
+        "model": model.name, "samples": len(dataset.x_train), "shape": shape, "classes": classes, "seed": seed
+    }  # fmt: skip
     started, guess = time.monotonic(), experiment.guess(dataset)
-    command = [sys.executable, "-c", CHILD, *map(str, words)]
+    command = [sys.executable, "-c", CHILD.format(type(experiment).__name__.lower()), json.dumps(asked)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             while True:
@@ -66,21 +61,45 @@ def in_a_fresh_process(experiment, dataset, seed, starts):
     return json.loads(out)
 
 
-def child(task, batch_size, passes, shape, classes, seed, model):
-    """Measure one Cost in this process, and print its columns."""
-    batch_size, passes, (samples, *shape), classes = int(batch_size), int(passes), json.loads(shape), int(classes)
-    x = tf.random.stateless_normal([samples, *shape], [int(seed), 0])
-    y = tf.random.stateless_uniform([samples], [int(seed), 1], 0, classes, tf.int32)
-    model = shared(Architecture(models.model(model), tuple(shape), classes))
-    optimizer, order = optimizer_of(model, "sgd"), np.arange(samples, dtype=np.int32)
-    data = {"x_train": x, "y_train": y}
+def random_samples(samples, shape, classes, seed):
+    """Data of this shape, made where they are needed."""
+    x = tf.random.stateless_normal([samples, *shape], [seed, 0])
+    y = tf.random.stateless_uniform([samples], [seed, 1], 0, classes, tf.int32)
+    return {"x_train": x, "y_train": y}
+
+
+def throughput(batch_size, optimizer, seconds, model, samples, shape, classes, seed):
+    """Measure one Throughput in this process, and give its columns."""
+    network = shared(Architecture(models.model(model), tuple(shape), classes))
+    data = random_samples(samples, shape, classes, seed)
+    settings = (
+        network,
+        optimizer_of(network, optimizer),
+        data,
+        np.arange(samples // batch_size * batch_size, dtype=np.int32),
+    )
+    (before, _), found, spent = bytes_used(), [], 0.0
+    while spent < seconds or len(found) < 2:
+        for *_, values, elapsed in epoch_in_calls(*settings, batch_size, False):
+            found.append(elapsed / values.shape[1])
+            spent += elapsed
+            if spent >= seconds:
+                break
+    return {"step_seconds": found, "memory": bytes_used()[1] - before}
+
+
+def cost(batch_size, task, passes, model, samples, shape, classes, seed):
+    """Measure one Cost in this process, and give its columns."""
+    network = shared(Architecture(models.model(model), tuple(shape), classes))
+    data, order = random_samples(samples, shape, classes, seed), np.arange(samples, dtype=np.int32)
+    optimizer = optimizer_of(network, "sgd")
 
     def one_pass():
         started = time.perf_counter()
         if task == "evaluation":
-            evaluate(model, x, y, batch_size)
+            evaluate(network, *data.values(), batch_size)
             return time.perf_counter() - started
-        return sum(elapsed for *_, elapsed in epoch_in_calls(model, optimizer, data, order, batch_size, False))
+        return sum(elapsed for *_, elapsed in epoch_in_calls(network, optimizer, data, order, batch_size, False))
 
     (before, _), started = bytes_used(), time.perf_counter()
     one_pass()
@@ -88,18 +107,17 @@ def child(task, batch_size, passes, shape, classes, seed, model):
     seconds = [one_pass() for _ in range(passes)]
     _, peak = bytes_used()
     training = task == "training"
-    outputs = sum(np.prod(layer.output.shape[1:]) for layer in model.layers)
-    weights = 4 * model.count_params()
-    columns = {
+    outputs = sum(np.prod(layer.output.shape[1:]) for layer in network.layers)
+    weights = 4 * network.count_params()
+    return {
         "seconds": seconds,
         "compile_seconds": max(0.0, first - np.median(seconds)),
         "memory": peak - before,
-        "parameters": model.count_params(),
+        "parameters": network.count_params(),
         "weight_bytes": weights,
         "gradient_bytes": weights * training,
         "activation_bytes": 4 * batch_size * int(outputs) * (1 + training),
     }
-    print(json.dumps(columns))
 
 
 def bytes_used():
