@@ -145,7 +145,9 @@ def figures(dataset, seeds, out, formats, style):
             click.echo("  ".join(map(str, paths)))
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
-            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds)}" * isinstance(error, NotMeasured)
+            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds)}" * isinstance(
+                error, NotMeasured
+            )
             click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")

@@ -215,19 +215,21 @@ def figure(draw, title, small_line):
         )
         bottom += (1.5 * -(-len(handles) // columns) + 1) * size / height
     fig.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom))
-    wrap_labels(fig)
+    with warnings.catch_warnings(action="ignore"):
+        fig.draw_without_rendering()  # which lays it out
+        for axes in fig.axes:
+            break_label(axes)
+        fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # or each file would be laid out again, from where the one before it left
     return fig
 
 
-def wrap_labels(fig):
-    """Break the labels beside axes that are not as high as their label is long."""
-    with warnings.catch_warnings(action="ignore"):
-        fig.draw_without_rendering()  # which lays it out
-    for axes in fig.axes:
-        label = axes.yaxis.label
-        if label.get_window_extent().height > axes.bbox.height:
-            letters = int(len(label.get_text()) * axes.bbox.height / label.get_window_extent().height)
-            label.set_text(textwrap.fill(label.get_text(), max(letters, 8)))
+def break_label(axes):
+    """Break the label beside the axes where it is longer than they are high."""
+    label = axes.yaxis.label
+    length, room = label.get_window_extent().height, axes.bbox.height
+    if length > room:
+        label.set_text(textwrap.fill(label.get_text(), max(8, int(len(label.get_text()) * room / length))))
 
 
 def save(fig, ending, salt, file):

@@ -81,6 +81,7 @@ class Page:
                     "label": draw.label(run),
                     "published": self.published(run),
                     "columns": {name: run[name] for name in sorted(run.used)},
+                    "dtypes": {name: str(run[name].dtype) for name in sorted(run.used)},
                 }
                 for role, run in self.runs.items()
             },
@@ -198,16 +199,18 @@ def evidence(claim):
 
 
 def plain(value):
-    """`value` in JSON's types: NaN and infinity as null, float32 with the nine digits that give it back exactly."""
+    """`value` in JSON's types: NaN as null, infinity as "inf", and a float32 with no more digits than give it back."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [plain(item) for item in value]
     if isinstance(value, np.float32):
-        value = float(f"{value:.9g}")
+        value = float(str(value))
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def as_json(value, indent=""):
@@ -220,7 +223,8 @@ def as_json(value, indent=""):
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         parts, (left, right) = [as_json(item, indent + " ") for item in value], "[]"
     else:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+        separators = (",", ": ")  # a column may have ten thousand numbers
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=separators)
     return f"{left}\n" + ",\n".join(f"{indent} {part}" for part in parts) + f"\n{indent}{right}"
 
 
