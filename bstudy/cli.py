@@ -96,10 +96,14 @@ class ChapterCommand(click.Command):
 
     def format_epilog(self, context, formatter):
         if context.obj is not None:
-            from bstudy.book import as_text, chapter
+            from bstudy.book import MEANINGS, as_text, chapter
 
+            told = [
+                (name, f"{MEANINGS[name]}  [default: {as_text(value)}]")
+                for name, value in chapter(context.obj).parameters.items()
+            ]
             with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
-                formatter.write_dl([(name, as_text(value)) for name, value in chapter(context.obj).parameters.items()])
+                formatter.write_dl(told)
 
 
 @main.command("chapter", cls=ChapterCommand)

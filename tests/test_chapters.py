@@ -60,6 +60,10 @@ def test_the_text_has_every_section(chapter):
     assert chapter.parameters and all(default is not inspect.Parameter.empty for default in chapter.parameters.values())
 
 
+def test_every_parameter_has_its_meaning():
+    assert {name for chapter in CHAPTERS for name in chapter.parameters} == set(book.MEANINGS)
+
+
 @every_chapter
 def test_the_readme_lists_it(chapter):
     readme = (Path(__file__).parents[1] / "README.md").read_text()
