@@ -130,6 +130,28 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     page.show(page.write(out, formats, style))
 
 
+@main.command("book")
+@dataset_option
+@seeds_option
+@folder_option(default="bstudy-book")
+@devices_option
+@quiet_option
+def write_book(dataset, seeds, out, devices, quiet):
+    """Run every chapter, and write the book: a folder of web pages that need no network."""
+    from bstudy.html import leaves, write
+    from bstudy.lab import Lab
+    from bstudy.page import writing_into
+
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices)
+    with writing_into(out):
+        pass  # a folder that cannot be written to is told before hours of measuring
+    found = leaves(lab)
+    paths = write(found, out, lab, told(dataset, seeds))
+    click.echo(f"{len(paths)} pages; begin with {paths[0]}")
+    if missing := sum(leaf.page is None for leaf in found):
+        raise BstudyError(f"{missing} chapter{'s are' if missing > 1 else ' is'} missing from the book")
+
+
 @main.command()
 @dataset_option
 @seeds_option

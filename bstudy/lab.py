@@ -63,6 +63,11 @@ class Lab:
             self._measure(plan, answers, self._questions(experiments.values()))
         return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
 
+    def outstanding(self, experiments):
+        """How many results are not stored yet, and about how many seconds it takes to measure them."""
+        plan = self._plan(list(experiments), {})
+        return len(plan), sum(seconds for *_, seconds in plan.values())
+
     def _questions(self, experiments):
         """All pairs (experiment, seed) that may have to be answered: the same list on several machines."""
         found = []
