@@ -43,9 +43,10 @@ format_option = option(
 style_option = option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
 
 
-def told(dataset, seeds):
-    """The options that name these data and seeds again, where they are not the defaults."""
+def told(dataset, seeds, model):
+    """The options that name these data, seeds and model again, where they are not the defaults."""
     words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
+    words += ["--model", model] * (model != "mlp")
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
@@ -134,19 +135,20 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
 @dataset_option
 @seeds_option
 @folder_option(default="bstudy-book")
+@model_option
 @devices_option
 @quiet_option
-def write_book(dataset, seeds, out, devices, quiet):
+def write_book(dataset, seeds, out, model, devices, quiet):
     """Run every chapter, and write the book: a folder of web pages that need no network."""
     from bstudy.html import leaves, write
     from bstudy.lab import Lab
     from bstudy.page import writing_into
 
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model)
     with writing_into(out):
         pass  # a folder that cannot be written to is told before hours of measuring
     found = leaves(lab)
-    paths = write(found, out, lab, told(dataset, seeds))
+    paths = write(found, out, lab, told(dataset, seeds, model))
     click.echo(f"{len(paths)} pages; begin with {paths[0]}")
     if missing := sum(leaf.page is None for leaf in found):
         raise BstudyError(f"{missing} chapter{'s are' if missing > 1 else ' is'} missing from the book")
@@ -158,20 +160,21 @@ def write_book(dataset, seeds, out, devices, quiet):
 @folder_option(default="bstudy-out")
 @format_option
 @style_option
-def figures(dataset, seeds, out, formats, style):
+@model_option
+def figures(dataset, seeds, out, formats, style, model):
     """Draw the figures of all chapters from what is stored, and measure nothing."""
     from bstudy.book import chapters
     from bstudy.lab import Lab
     from bstudy.page import Page
 
-    lab, missing = Lab(dataset, seeds, measure=False), 0
+    lab, missing = Lab(dataset, seeds, model=model, measure=False), 0
     for chapter in chapters():
         try:
             paths = Page.of(chapter, chapter.parameters, lab).write(out, formats, style)
             click.echo("  ".join(map(str, paths)))
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
-            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds)}" * isinstance(
+            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds, model)}" * isinstance(
                 error, NotMeasured
             )
             click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)

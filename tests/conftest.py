@@ -10,6 +10,7 @@ import pytest
 
 from bstudy import Runs, book, draw
 from bstudy.data import load
+from bstudy.models import Model
 from bstudy.page import Page
 
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
@@ -73,7 +74,8 @@ def redrawn():
             assert told["experiment"] == repr(experiment)
             columns = {name: np.array(column, told["dtypes"][name]) for name, column in told["columns"].items()}
             runs[role] = Runs(experiment, record["seeds"], columns, samples=record["dataset"]["training_samples"])
-        dataset = SimpleNamespace(name=record["dataset"]["name"])
+        facts = record["dataset"]
+        dataset = SimpleNamespace(name=facts["name"], model=Model(facts["model"], facts["model_fingerprint"]))
         with draw.style("page"):
             draw.save(Page(chapter, parameters, dataset, record["seeds"], runs, []).figure(), "svg", chapter.name, file)
         return file.getvalue()

@@ -40,7 +40,7 @@ def made(odd_file, tmp_path_factory):
     some = [replace(each, parameters=each.with_set(TINY[each.number])) for each in some]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bstudy.html.chapters", lambda: some)
-        patch.setattr(Dataset, "is_mnist", True)
+        patch.setattr(Dataset, "is_published", True)
         patch.setattr("bstudy.page.PUBLISHED", {Recipe.sgd(8, 0.01, 2): {"weight_distance": 6.5}})
         lab = Lab(load(odd_file), 2, Store(tmp_path_factory.mktemp("home")), quiet=True)
         with contextlib.redirect_stderr(said):

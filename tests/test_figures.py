@@ -53,6 +53,8 @@ def test_what_is_stored_is_drawn_and_of_the_rest_it_says_how_it_is_measured(seco
 def test_the_command_that_measures_names_the_data_and_the_seeds(second, bstudy, tiny_file):
     told = bstudy("figures", "--dataset", tiny_file, "--seeds", 2).stderr.splitlines()
     assert "chapter 1: batch_size 64 is larger than the training set of tiny, which has 50 samples" in told[0]
+    told = bstudy("figures", "--model", "cnn").stderr.splitlines()
+    assert told[1] == "bstudy: chapter 2: 9 results are not measured yet; measure with: bstudy chapter 2 --model cnn"
     told = bstudy("figures", "--seeds", 4).stderr.splitlines()
     assert told[1] == "bstudy: chapter 2: 3 results are not measured yet; measure with: bstudy chapter 2 --seeds 4"
 
