@@ -23,6 +23,8 @@ MEANINGS = {  # of the chapters' parameters: a name means the same through the w
     "learning_rate": "the learning rate, wherever the comparison does not change it",
     "learning_rates": "the learning rates that are compared",
     "adam_learning_rate": "the learning rate of Adam",
+    "sgd": "the learning rate of SGD at the smallest batch size",
+    "adam": "the learning rate of Adam at the smallest batch size",
     "raised": "the larger learning rate that makes up for the large batch",
     "epochs": "how long to train: each part where a run has several, at most where it stops at a target",
     "early": "the epochs of training before the early look",
@@ -32,6 +34,7 @@ MEANINGS = {  # of the chapters' parameters: a name means the same through the w
     "passes": "how many epochs are timed, of which the median counts",
     "target": "the test accuracy to reach, as a share",
     "factor": "by how much the batch size or the learning rate changes at a milestone",
+    "points": "the epochs after which the noise of the gradient is measured",
     "replicas": "the numbers of replicas that share each batch",
 }
 
