@@ -15,6 +15,28 @@ from types import ModuleType
 from bstudy.errors import BstudyError, InvalidInput
 
 SECTIONS = ("Claim", "Compare", "Look for", "Source", "Exercises")
+MEANINGS = {  # of the chapters' parameters: a name means the same through the whole book
+    "small": "the small batch size of the comparison",
+    "large": "the large batch size, of the comparison or of the trained start",
+    "batch_size": "the batch size that training begins with",
+    "batch_sizes": "the batch sizes that are compared",
+    "learning_rate": "the learning rate, wherever the comparison does not change it",
+    "learning_rates": "the learning rates that are compared",
+    "adam_learning_rate": "the learning rate of Adam",
+    "sgd": "the learning rate of SGD at the smallest batch size",
+    "adam": "the learning rate of Adam at the smallest batch size",
+    "raised": "the larger learning rate that makes up for the large batch",
+    "epochs": "how long to train: each part where a run has several, at most where it stops at a target",
+    "early": "the epochs of training before the early look",
+    "late": "the epochs of training before the late look",
+    "trials": "how many trials, each with samples of its own",
+    "epsilons": "how far each weight may move in the search for the sharpness, relative to its size plus 1",
+    "passes": "how many epochs are timed, of which the median counts",
+    "target": "the test accuracy to reach, as a share",
+    "factor": "by how much the batch size or the learning rate changes at a milestone",
+    "points": "the epochs after which the noise of the gradient is measured",
+    "replicas": "the numbers of replicas that share each batch",
+}
 
 
 @dataclass(frozen=True)

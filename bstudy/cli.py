@@ -1,6 +1,7 @@
 """The commands: words to values, values to the lab and the page. Computes nothing."""
 
 import json
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import click
 
 from bstudy import __version__
-from bstudy.errors import BstudyError, InvalidInput
+from bstudy.errors import BstudyError, InvalidInput, NotMeasured
 
 option = partial(click.option, show_default=True)
 dataset_option = option(
@@ -34,6 +35,19 @@ model_option = option(
     help="mlp (the study's), cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
 )  # fmt: skip
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
+seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
+folder_option = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+format_option = option(
+    "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg")
+)
+style_option = option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
+
+
+def told(dataset, seeds, model):
+    """The options that name these data, seeds and model again, where they are not the defaults."""
+    words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
+    words += ["--model", model] * (model != "mlp")
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 class Commands(click.Group):
@@ -83,20 +97,24 @@ class ChapterCommand(click.Command):
 
     def format_epilog(self, context, formatter):
         if context.obj is not None:
-            from bstudy.book import as_text, chapter
+            from bstudy.book import MEANINGS, as_text, chapter
 
+            told = [
+                (name, f"{MEANINGS[name]}  [default: {as_text(value)}]")
+                for name, value in chapter(context.obj).parameters.items()
+            ]
             with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
-                formatter.write_dl([(name, as_text(value)) for name, value in chapter(context.obj).parameters.items()])
+                formatter.write_dl(told)
 
 
 @main.command("chapter", cls=ChapterCommand)
 @click.argument("number", type=int)
 @dataset_option
-@option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
+@seeds_option
 @option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the chapter.")
-@option("--out", type=click.Path(path_type=Path, file_okay=False), default="bstudy-out", help="Folder of the files.")
-@option("--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg"))
-@option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
+@folder_option(default="bstudy-out")
+@format_option
+@style_option
 @model_option
 @devices_option
 @quiet_option
@@ -111,6 +129,57 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
     page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices, model=model))
     page.show(page.write(out, formats, style))
+
+
+@main.command("book")
+@dataset_option
+@seeds_option
+@folder_option(default="bstudy-book")
+@model_option
+@devices_option
+@quiet_option
+def write_book(dataset, seeds, out, model, devices, quiet):
+    """Run every chapter, and write the book: a folder of web pages that need no network."""
+    from bstudy.html import leaves, write
+    from bstudy.lab import Lab
+    from bstudy.page import writing_into
+
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model)
+    with writing_into(out):
+        pass  # a folder that cannot be written to is told before hours of measuring
+    found = leaves(lab)
+    paths = write(found, out, lab, told(dataset, seeds, model))
+    click.echo(f"{len(paths)} pages; begin with {paths[0]}")
+    if missing := sum(leaf.page is None for leaf in found):
+        raise BstudyError(f"{missing} chapter{'s are' if missing > 1 else ' is'} missing from the book")
+
+
+@main.command()
+@dataset_option
+@seeds_option
+@folder_option(default="bstudy-out")
+@format_option
+@style_option
+@model_option
+def figures(dataset, seeds, out, formats, style, model):
+    """Draw the figures of all chapters from what is stored, and measure nothing."""
+    from bstudy.book import chapters
+    from bstudy.lab import Lab
+    from bstudy.page import Page
+
+    lab, missing = Lab(dataset, seeds, model=model, measure=False), 0
+    for chapter in chapters():
+        try:
+            paths = Page.of(chapter, chapter.parameters, lab).write(out, formats, style)
+            click.echo("  ".join(map(str, paths)))
+        except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
+            missing += 1
+            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds, model)}" * isinstance(
+                error, NotMeasured
+            )
+            click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
+    if missing:
+        raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
 
 
 @main.command()

@@ -197,7 +197,7 @@ def figure(draw, title, small_line):
         draw(fig)
     settings, (width, height) = matplotlib.rcParams, 72 * fig.get_size_inches()  # in points, as font sizes are
     bottom = 1.6 * settings["font.size"] / height
-    fig.text(0.01, bottom / 4, small_line, fontsize=0.75 * settings["font.size"], alpha=0.7)
+    fig.text(0.01, bottom / 4, small_line, fontsize=0.75 * settings["font.size"], alpha=0.7, parse_math=False)
     fig.suptitle(textwrap.fill(title, int(width / (0.6 * settings["figure.titlesize"]))), x=0.01, ha="left")
     handles = {
         label: handle for axes in fig.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -215,7 +215,21 @@ def figure(draw, title, small_line):
         )
         bottom += (1.5 * -(-len(handles) // columns) + 1) * size / height
     fig.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom))
+    with warnings.catch_warnings(action="ignore"):
+        fig.draw_without_rendering()  # which lays it out
+        for axes in fig.axes:
+            break_label(axes)
+        fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # or each file would be laid out again, from where the one before it left
     return fig
+
+
+def break_label(axes):
+    """Break the label beside the axes where it is longer than they are high."""
+    label = axes.yaxis.label
+    length, room = label.get_window_extent().height, axes.bbox.height
+    if length > room:
+        label.set_text(textwrap.fill(label.get_text(), max(8, int(len(label.get_text()) * room / length))))
 
 
 def save(fig, ending, salt, file):

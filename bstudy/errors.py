@@ -17,6 +17,10 @@ class DataError(BstudyError):
     """A data set that cannot be found, downloaded or read."""
 
 
+class NotMeasured(BstudyError):
+    """The store was asked for what is not in it yet."""
+
+
 class Interrupted(BstudyError):
     """Stopped by the user; what was measured is kept."""
 

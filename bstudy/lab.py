@@ -14,7 +14,7 @@ import numpy as np
 
 from bstudy import models
 from bstudy.data import load
-from bstudy.errors import Interrupted, InvalidInput
+from bstudy.errors import Interrupted, InvalidInput, NotMeasured
 from bstudy.experiment import Runs, count
 from bstudy.experiment.train import Recipe
 from bstudy.progress import Display, duration
@@ -32,10 +32,10 @@ class Lab:
     `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them;
     `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU:
     like the machine, they are recorded, and no part of the question; `model` the model to train instead of the
-    study's, by a name that `bstudy.models.model` reads.
+    study's, by a name that `bstudy.models.model` reads. measure=False answers from the store alone.
     """
 
-    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None):
+    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None, measure=True):
         self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
         if model is not None:
             self.dataset = replace(self.dataset, model=models.model(model))
@@ -44,22 +44,34 @@ class Lab:
         if not self.seeds or any(seed < 0 for seed in self.seeds):
             raise InvalidInput("seeds must be at least one whole number, none negative")
         self.store = store or Store()
-        self.quiet = quiet
+        self.quiet, self.measure = quiet, measure
         self.devices = devices if devices in (None, "all", "cpu") else count("devices", devices)
 
     def run(self, experiments):
         """{role: Experiment} -> {role: Runs}. Reads what is stored, measures the rest.
 
         Raises InvalidInput, before anything is measured, where the data set cannot answer one of the experiments;
-        Interrupted where the user stopped it.
+        Interrupted where the user stopped it; NotMeasured where something is not stored, with measure=False.
         """
         for experiment in experiments.values():
             experiment.check(self.dataset)
         answers = {}
         plan = self._plan(experiments.values(), answers)
-        if plan or "TF_CONFIG" in os.environ:
+        if plan and not self.measure:
+            raise NotMeasured(f"{len(plan)} result{'s are' if len(plan) > 1 else ' is'} not measured yet")
+        if plan or (self.measure and "TF_CONFIG" in os.environ):
             self._measure(plan, answers, self._questions(experiments.values()))
         return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
+
+    def outstanding(self, experiments):
+        """How many results are not stored yet, and about how many seconds it takes to measure them."""
+        asked = []
+        for experiment in experiments:
+            with contextlib.suppress(InvalidInput):  # what these data cannot answer takes no time
+                experiment.check(self.dataset)
+                asked.append(experiment)
+        plan = self._plan(asked, {})
+        return len(plan), sum(seconds for *_, seconds in plan.values())
 
     def _questions(self, experiments):
         """All pairs (experiment, seed) that may have to be answered: the same list on several machines."""

@@ -1,9 +1,11 @@
 """A chapter's results as a page: judged, drawn, written to files, and shown on the terminal."""
 
+import contextlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -24,6 +26,15 @@ from bstudy.store import write_atomically
 
 MARKS = {"held": ("✓ held", "green"), "did not hold": ("✗ did not hold", "red"), "undecided": ("? undecided", "yellow")}
 VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of what measured; the drawing's own are added
+
+
+class Row(NamedTuple):
+    """A run in a table of what was measured."""
+
+    role: str  # "" where the label says it
+    label: str
+    cells: dict  # column -> its number, as text
+    published: dict  # column -> what a source reports, and how far the measured number is from that, as text
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,13 @@ class Page:
         changed = self.chapter.changed(self.parameters)
         return f"bstudy chapter {self.chapter.number}" + "".join(f" --set {change}" for change in changed)
 
+    @property
+    def setting(self):
+        """On what data, with which parameters changed, and how often it was measured."""
+        seeds = len(self.seeds)
+        shown = f"{seeds} seeds: mean ± 95 % interval" if seeds > 1 else f"seed {self.seeds[0]}: no interval"
+        return f"on {self.dataset}, {''.join(f'{each}, ' for each in self.chapter.changed(self.parameters))}{shown}"
+
     def figure(self):
         """The chapter's Figure, in the style that is set."""
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds: mean and 95 % interval"
@@ -81,6 +99,7 @@ class Page:
                     "label": draw.label(run),
                     "published": self.published(run),
                     "columns": {name: run[name] for name in sorted(run.used)},
+                    "dtypes": {name: str(run[name].dtype) for name in sorted(run.used)},
                 }
                 for role, run in self.runs.items()
             },
@@ -96,22 +115,19 @@ class Page:
         """
         paths = [out / f"{self.chapter.name}.{ending}" for ending in formats]
         numbers = out / f"{self.chapter.name}.json"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
+        with writing_into(out):
             with draw.style(style):
                 figure = self.figure()
                 for path in paths:
                     write_atomically(path, partial(draw.save, figure, path.suffix[1:], self.chapter.name))
             text = as_json(plain(self.record())) + "\n"
             write_atomically(numbers, lambda file: file.write(text.encode()))
-        except OSError as error:
-            raise BstudyError(f"{out} cannot be written to: {error.strerror or error}") from None
         return [*paths, numbers]
 
     def show(self, paths):
         """Print the page."""
         console = Console(highlight=False)
-        chapter, seeds = self.chapter, len(self.seeds)
+        chapter = self.chapter
 
         def say(*parts):
             for part in parts:
@@ -122,9 +138,7 @@ class Page:
         for section in ("Claim", "Compare", "Look for", "Source"):
             prose.add_row(Text(section, "bold"), Text(chapter.text[section]))
         say(prose, "")
-        shown = f"{seeds} seeds: mean ± 95 % interval" if seeds > 1 else f"seed {self.seeds[0]}: no interval"
-        changed = "".join(f", {change}" for change in chapter.changed(self.parameters))
-        say(Text(f"Measured on {self.dataset}{changed}, {shown}", "bold"), *self._measured())
+        say(Text(f"Measured {self.setting}", "bold"), *self._tables())
         for claim in self.claims:
             mark, colour = MARKS[claim.outcome]
             verdicts.add_row(Text(mark, f"bold {colour}"), Group(Text(claim.claim), Text(evidence(claim), "dim")))
@@ -135,41 +149,66 @@ class Page:
         say(Text("\nParameters  ", "bold").append(f"{settings}  (--set NAME=VALUE)", "not bold"))
         console.print(Text("Files       ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
 
-    def _measured(self):
-        """Tables of what was measured, with what is published of a run, and how far it is from that, below it."""
-        default = {role: run.experiment.summary(run) for role, run in self.runs.items()}
-        summaries = getattr(self.chapter.module, "table", lambda runs: default)(self.runs)
-        columns = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
-        while columns:  # as many at a time as fit on a narrow terminal
-            wide = np.cumsum([max(15, len(draw.quantity(column).heading)) for column in columns])
-            fit = max(1, int(np.sum(wide <= 60)))
-            yield self._table(summaries, columns[:fit])
-            columns = columns[fit:]
+    def _tables(self):
+        for columns, rows in self.measured():
+            while columns:  # as many at a time as fit on a narrow terminal
+                wide = np.cumsum([max(15, len(draw.quantity(column).heading)) for column in columns])
+                fit = max(1, int(np.sum(wide <= 60)))
+                yield as_table(columns[:fit], rows)
+                columns = columns[fit:]
 
-    def _table(self, summaries, columns):
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        table.add_column("run")
-        for column in columns:
-            table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)
-        for role, summary in summaries.items():
-            if not any(column in summary for column in columns):
-                continue
-            run, cells, sources = self.runs[role], [], []
-            published = self.published(run)
-            for column in columns:
-                shown = draw.quantity(column)
-                mean, half = interval(summary.get(column, [math.nan]) * np.array(shown.factor))
-                number = f".{digits(mean) if shown.decimals is None else shown.decimals}f"
-                cell = f"{mean:{number}}" + ("" if math.isnan(half) else f" ± {half:{number}}")
-                cells.append(cell if not math.isnan(mean) else "–")
-                source = published.get(column, math.nan) * shown.factor
-                sources.append("" if math.isnan(source) else f"{source:g} ({mean - source:+{number}})")
-            label = draw.label(run)
-            name = Text(label) if label.startswith(role) else Group(Text(role), Text(label, style="dim"))
-            table.add_row(name, *cells)
-            if any(sources):
-                table.add_row("published (difference)", *sources, style="dim")
-        return table
+    def measured(self):
+        """[(columns, Rows)]: tables of what was measured; runs that share a column stand in one table."""
+        default = {role: run.experiment.summary(run) for role, run in self.runs.items()}
+        tables = []
+        for role, summary in getattr(self.chapter.module, "table", lambda runs: default)(self.runs).items():
+            columns, rows = next((table for table in tables if set(table[0]) & set(summary)), ([], []))
+            if not rows:
+                tables.append((columns, rows))
+            columns += [column for column in summary if column not in columns]
+            rows.append(self._row(role, summary))
+        return tables
+
+    def _row(self, role, summary):
+        run, cells, sources = self.runs[role], {}, {}
+        published = self.published(run)
+        for column, values in summary.items():
+            shown = draw.quantity(column)
+            mean, half = interval(values * np.array(shown.factor))
+            number = f".{digits(mean) if shown.decimals is None else shown.decimals}f"
+            cell = f"{mean:{number}}" + ("" if math.isnan(half) else f" ± {half:{number}}")
+            cells[column] = cell if not math.isnan(mean) else "–"
+            source = published.get(column, math.nan) * shown.factor
+            if not math.isnan(source):
+                sources[column] = f"{source:g} ({mean - source:+{number}})"
+        label = draw.label(run)
+        return Row("" if label.startswith(role) else role, label, cells, sources)
+
+
+@contextlib.contextmanager
+def writing_into(folder):
+    """Make the folder, and raise BstudyError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise BstudyError(f"{folder} cannot be written to: {error.strerror or error}") from None
+
+
+def as_table(columns, rows):
+    """A table for the terminal."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("run")
+    for column in columns:
+        table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)
+    for row in rows:
+        if not any(column in row.cells for column in columns):
+            continue
+        name = Group(Text(row.role), Text(row.label, style="dim")) if row.role else Text(row.label)
+        table.add_row(name, *(row.cells.get(column, "–") for column in columns))
+        if any(column in row.published for column in columns):
+            table.add_row("published (difference)", *(row.published.get(c, "") for c in columns), style="dim")
+    return table
 
 
 def digits(value, significant=3):
@@ -198,16 +237,18 @@ def evidence(claim):
 
 
 def plain(value):
-    """`value` in JSON's types: NaN and infinity as null, float32 with the nine digits that give it back exactly."""
+    """`value` in JSON's types: NaN as null, infinity as "inf", and a float32 with no more digits than give it back."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [plain(item) for item in value]
     if isinstance(value, np.float32):
-        value = float(f"{value:.9g}")
+        value = float(str(value))
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def as_json(value, indent=""):
@@ -220,7 +261,8 @@ def as_json(value, indent=""):
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         parts, (left, right) = [as_json(item, indent + " ") for item in value], "[]"
     else:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+        separators = (",", ": ")  # a column may have ten thousand numbers
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=separators)
     return f"{left}\n" + ",\n".join(f"{indent} {part}" for part in parts) + f"\n{indent}{right}"
 
 

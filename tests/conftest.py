@@ -1,12 +1,17 @@
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bstudy import Runs, book, draw
 from bstudy.data import load
+from bstudy.models import Model
+from bstudy.page import Page
 
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
 
@@ -54,6 +59,28 @@ def bstudy(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def redrawn():
+    """Draw the figure of a page's json again, from what that says alone, and give the bytes of the SVG."""
+
+    def redraw(record):
+        chapter, file = book.chapter(record["chapter"]), io.BytesIO()
+        parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in record["parameters"].items()}
+        runs = {}
+        for role, experiment in chapter.module.experiments(**parameters).items():
+            told = record["runs"][role]
+            assert told["experiment"] == repr(experiment)
+            columns = {name: np.array(column, told["dtypes"][name]) for name, column in told["columns"].items()}
+            runs[role] = Runs(experiment, record["seeds"], columns, samples=record["dataset"]["training_samples"])
+        facts = record["dataset"]
+        dataset = SimpleNamespace(name=facts["name"], model=Model(facts["model"], facts["model_fingerprint"]))
+        with draw.style("page"):
+            draw.save(Page(chapter, parameters, dataset, record["seeds"], runs, []).figure(), "svg", chapter.name, file)
+        return file.getvalue()
+
+    return redraw
 
 
 @pytest.fixture

@@ -60,6 +60,10 @@ def test_the_text_has_every_section(chapter):
     assert chapter.parameters and all(default is not inspect.Parameter.empty for default in chapter.parameters.values())
 
 
+def test_every_parameter_has_its_meaning():
+    assert {name for chapter in CHAPTERS for name in chapter.parameters} == set(book.MEANINGS)
+
+
 @every_chapter
 def test_the_readme_lists_it(chapter):
     readme = (Path(__file__).parents[1] / "README.md").read_text()
@@ -93,7 +97,7 @@ def small(input_shape, classes):
 
 
 @every_chapter
-def test_a_chapter_runs_whole(chapter, tiny, store, tmp_path):
+def test_a_chapter_runs_whole(chapter, tiny, store, tmp_path, redrawn):
     page = Page.of(chapter, chapter.parameters | TINY[chapter.number], Lab(tiny, seeds(chapter), store, quiet=True))
     written = page.write(tmp_path / "out", ["png", "svg", "pdf"], "page")
     assert [path.name for path in written] == [f"{chapter.name}.{ending}" for ending in ("png", "svg", "pdf", "json")]
@@ -109,8 +113,8 @@ def test_a_chapter_runs_whole(chapter, tiny, store, tmp_path):
     for role, run in page.runs.items():
         assert record["runs"][role]["experiment"] == repr(run.experiment)
         for name, column in record["runs"][role]["columns"].items():
-            finite = np.where(np.isfinite(run[name]), run[name], np.nan) if run[name].dtype.kind == "f" else run[name]
-            np.testing.assert_array_equal(np.array(column, run[name].dtype), finite)  # JSON has no infinity
+            np.testing.assert_array_equal(np.array(column, record["runs"][role]["dtypes"][name]), run[name])
+    assert redrawn(record) == (tmp_path / f"out/{chapter.name}.svg").read_bytes(), "the json lacks something drawn"
 
 
 @every_chapter
@@ -120,15 +124,17 @@ def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, tiny, store
 
 
 @every_chapter
-def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys):
+def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys, redrawn):
     hopeless = {"learning_rate": 1e20, "learning_rates": (1e19, 1e20)}
     hopeless = {name: value for name, value in hopeless.items() if name in chapter.parameters}
     if not hopeless:
         pytest.skip("it has no learning rate")
     parameters = chapter.parameters | TINY[chapter.number] | hopeless
     page = Page.of(chapter, parameters, Lab(tiny, seeds(chapter), store, quiet=True))
-    page.show(page.write(tmp_path, ["svg"], "page"))
+    drawing, numbers = page.write(tmp_path, ["svg"], "page")
+    page.show([])
     assert "diverged" in capsys.readouterr().out
+    assert redrawn(json.loads(numbers.read_text())) == drawing.read_bytes()
     assert not [claim for claim in page.claims if claim.outcome == "held" and not np.isfinite(claim.estimate)]
 
 

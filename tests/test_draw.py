@@ -1,3 +1,4 @@
+import io
 import itertools
 import subprocess
 import sys
@@ -56,17 +57,30 @@ def test_a_figure_without_its_data_raises():
         draw.curve(Figure().subplots(), runs(test_loss=np.zeros((3, 6))), "test_accuracy")
 
 
+def test_the_bytes_do_not_depend_on_what_was_written_before():
+    def written(*endings):
+        files = [io.BytesIO() for _ in endings]
+        with draw.style("page"):
+            fig = draw.figure(lambda fig: fig.subplots(2, 2)[0, 0].plot([1, 100]), "A finding.", "digits")
+            for ending, file in zip(endings, files, strict=True):
+                draw.save(fig, ending, "ch01", file)
+        return files[-1].getvalue()
+
+    assert written("png", "pdf", "svg") == written("svg")
+
+
 @pytest.mark.parametrize("style", draw.STYLES)
-def test_all_text_is_inside_and_none_overlaps(style):
-    def three(fig):
-        for axes in fig.subplots(1, 3):
+@pytest.mark.parametrize("grid", [(1, 3), (2, 2)])
+def test_all_text_is_inside_and_none_overlaps(style, grid):
+    def several(fig):
+        for axes in fig.subplots(*grid).ravel():
             for batch_size in (64, 256, 1024):
-                accuracy = np.random.default_rng(batch_size).uniform(size=(3, 6))
-                draw.curve(axes, runs(batch_size, test_accuracy=accuracy), "test_accuracy")
+                distance = np.random.default_rng(batch_size).uniform(size=(3, 6))
+                draw.curve(axes, runs(batch_size, weight_distance=distance), "weight_distance")
 
     with draw.style(style):
         figure = draw.figure(
-            three, "A long finding that goes on and on, so that it does not fit in a line. " * 2, "digits"
+            several, "A long finding that goes on and on, so that it does not fit in a line. " * 2, "digits"
         )
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)

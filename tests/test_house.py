@@ -21,6 +21,7 @@ ORDER = [
     "chapters",
     "book",
     "page",
+    "html",
     "cli",
     "__main__",
 ]

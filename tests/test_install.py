@@ -35,5 +35,7 @@ def test_installed_it_finds_its_chapters_and_styles(form, tmp_path):
     assert "3  A large batch does not get the model stuck." in run(scripts / "bstudy", "chapters")
     run(scripts / "bstudy", "chapter", "2", "--set", "epochs=1", "--seeds", "1", "--style", "slide", "--quiet")
     assert (tmp_path / "elsewhere/bstudy-out/ch02.svg").stat().st_size > 1000
+    templates = "from jinja2 import PackageLoader; print(PackageLoader('bstudy').list_templates())"
+    assert "chapter.html" in run(scripts / "python", "-c", templates)
     with pytest.raises(AssertionError, match="No module named 'tests'"):
         run(scripts / "python", "-c", "import tests")
