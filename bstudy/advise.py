@@ -21,6 +21,7 @@ from bstudy.experiment.cost import Throughput
 from bstudy.experiment.gradients import NoiseScale
 from bstudy.experiment.train import Phase, Recipe
 from bstudy.lab import Lab
+from bstudy.page import write_files
 from bstudy.progress import duration
 from bstudy.stats import noise_scale, noise_scale_interval
 
@@ -171,6 +172,10 @@ class Advice:
             for sentence in sentences:
                 console.print(Padding(Text(sentence), (0, 0, 0, 2)), width=min(console.width, 100))
         console.print(Text("Files  ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
+
+    def write(self, out, formats, style):
+        """Write the figure in each format and the numbers as JSON into the folder `out`; gives the paths."""
+        return write_files(out, "advice", formats, style, self.figure, self.record)
 
     def record(self):
         """All numbers, for JSON."""

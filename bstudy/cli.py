@@ -1,6 +1,7 @@
 """The commands: words to values, values to the lab and the page. Computes nothing."""
 
 import json
+import re
 import shlex
 import sys
 from functools import partial
@@ -180,6 +181,35 @@ def figures(dataset, seeds, out, formats, style, model):
             click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
+
+
+def seconds_of(context, parameter, value):
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?) *(s|m|h|)", value)
+    if match is None or not float(match[1]):
+        raise click.BadParameter(f"wanted a time such as 90s, 2m or 1h, not {value!r}")
+    return float(match[1]) * {"h": 3600, "m": 60}.get(match[2], 1)
+
+
+@main.command()
+@dataset_option
+@model_option
+@option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd")
+@option("--budget", default="2m", callback=seconds_of, help="About how long to measure: 90s, 2m, 1h.")
+@folder_option(default="bstudy-out")
+@format_option
+@style_option
+@quiet_option
+def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
+    """Say which batch size to use for your data and model on this machine, why, and how sure that is."""
+    from bstudy import advise
+    from bstudy.lab import Lab
+
+    def say(text):
+        if not quiet:
+            click.echo(f"Measuring {text} ...", err=True)
+
+    advice = advise.advise(Lab(dataset, [0], quiet=True, model=model), optimizer, budget, say)
+    advice.show(advice.write(out, formats, style))
 
 
 @main.command()

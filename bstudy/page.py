@@ -113,16 +113,7 @@ class Page:
 
         Raises BstudyError where they cannot be written.
         """
-        paths = [out / f"{self.chapter.name}.{ending}" for ending in formats]
-        numbers = out / f"{self.chapter.name}.json"
-        with writing_into(out):
-            with draw.style(style):
-                figure = self.figure()
-                for path in paths:
-                    write_atomically(path, partial(draw.save, figure, path.suffix[1:], self.chapter.name))
-            text = as_json(plain(self.record())) + "\n"
-            write_atomically(numbers, lambda file: file.write(text.encode()))
-        return [*paths, numbers]
+        return write_files(out, self.chapter.name, formats, style, self.figure, self.record)
 
     def show(self, paths):
         """Print the page."""
@@ -183,6 +174,19 @@ class Page:
                 sources[column] = f"{source:g} ({mean - source:+{number}})"
         label = draw.label(run)
         return Row("" if label.startswith(role) else role, label, cells, sources)
+
+
+def write_files(out, name, formats, style, figure, record):
+    """Write what `figure()` draws, in each format, and what `record()` says, as JSON, into `out`; gives the paths."""
+    paths = [out / f"{name}.{ending}" for ending in formats]
+    with writing_into(out):
+        with draw.style(style):
+            drawn = figure()
+            for path in paths:
+                write_atomically(path, partial(draw.save, drawn, path.suffix[1:], name))
+        text = as_json(plain(record())) + "\n"
+        write_atomically(out / f"{name}.json", lambda file: file.write(text.encode()))
+    return [*paths, out / f"{name}.json"]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import pytest
 
 from bstudy import Phase, Recipe, Runs
 from bstudy.errors import InvalidInput
+from bstudy.models import MLP
 
 START = Recipe.sgd(1024, 0.01, 30)
 
@@ -67,6 +68,7 @@ def test_other_wrong_phases_are_named(tiny):
 
 class Data:
     fingerprint = "f" * 64
+    model = MLP
 
 
 @pytest.mark.parametrize(

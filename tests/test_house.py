@@ -22,6 +22,7 @@ ORDER = [
     "book",
     "page",
     "html",
+    "advise",
     "cli",
     "__main__",
 ]
