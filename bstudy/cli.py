@@ -254,6 +254,7 @@ def results(key, clear, yes):
     from bstudy.store import Store
 
     store = Store()
+    store.sweep()
     keys = store.keys(key)
     if key and len(keys) != 1:
         raise InvalidInput(

@@ -10,6 +10,7 @@ FILES = [*ROOT.glob("bstudy/**/*.py"), *ROOT.glob("chapters/*.py")]
 ORDER = [
     "errors",
     "stats",
+    "lock",
     "store",
     "models",
     "data",
