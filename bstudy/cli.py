@@ -35,6 +35,10 @@ model_option = option(
     "--model", default="mlp", envvar="BSTUDY_MODEL", show_envvar=True, metavar="NAME|MODULE:FUNCTION",
     help="mlp (the study's), cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
 )  # fmt: skip
+jobs_option = option(
+    "--jobs", type=click.IntRange(1, 64), default=1, metavar="N",
+    help="Measure in so many processes; what measures time or memory runs alone all the same.",
+)  # fmt: skip
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
 folder_option = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
@@ -118,8 +122,9 @@ class ChapterCommand(click.Command):
 @style_option
 @model_option
 @devices_option
+@jobs_option
 @quiet_option
-def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, quiet):
+def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet):
     """Run chapter NUMBER: measure what is not stored yet, judge, draw, and print the page."""
     from bstudy.book import chapter
     from bstudy.lab import Lab
@@ -128,7 +133,8 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     found = chapter(number)
     parameters = found.with_set(settings)
     found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
-    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices, model=model))
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, jobs=jobs, model=model)
+    page = Page.of(found, parameters, lab)
     page.show(page.write(out, formats, style))
 
 

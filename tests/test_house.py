@@ -18,6 +18,8 @@ ORDER = [
     "measure",
     "progress",
     "draw",
+    "workers",
+    "jobs",
     "lab",
     "chapters",
     "book",
