@@ -22,8 +22,8 @@ dataset_option = option(
 def number_of_devices(context, parameter, value):
     if value in (None, "all", "cpu"):
         return value
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f"wanted a number of at least 1, all, or cpu, not {value!r}")
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", value):
+        raise click.BadParameter(f"wanted a number from 1 to 9999, all, or cpu, not {value!r}")
     return int(value)
 
 
@@ -97,7 +97,8 @@ class ChapterCommand(click.Command):
     """`bstudy chapter 3 --help` tells the parameters of chapter 3."""
 
     def parse_args(self, context, arguments):
-        context.obj = int(arguments[0]) if arguments and arguments[0].isdigit() else None  # NUMBER is read after --help
+        numbers = [int(word) for word in arguments[:1] if re.fullmatch("[0-9]{1,9}", word)]
+        context.obj = numbers[0] if numbers else None  # NUMBER is read after --help
         return super().parse_args(context, arguments)
 
     def format_epilog(self, context, formatter):
@@ -225,7 +226,12 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
 @option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd")
 @option("--then", multiple=True, metavar="KEY=VALUE,...", help="Go on with changes, such as batch_size=64,epochs=10.")
 @dataset_option
-@option("--seed", type=click.IntRange(0), default=0, help="Decides the initial weights and the order of the samples.")
+@option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Decides the initial weights and the order of the samples.",
+)
 @option("--json", "json_file", type=click.File("w", lazy=True), metavar="FILE|-", help="Write the numbers there.")
 @model_option
 @devices_option
