@@ -228,14 +228,15 @@ class Lab:
         try:
             for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
                 result.about |= about | {"seconds_total": time.monotonic() - started}
-                due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+                stopping = stop.is_set()  # asked once: what stops has been saved
+                due = stopping or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
                 if result.complete or (due and result is not saved):
                     self.store.write(key, result)
                     saved, saved_at = result, time.monotonic()
                 if result.complete:
                     answers[key] = replace(result, state={})
                 yield share
-                if stop.is_set() and not result.complete:
+                if stopping and not result.complete:
                     return
         except Exception:  # out of memory, or without the other machines: what was finished is kept
             if result is not saved:
