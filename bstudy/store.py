@@ -138,7 +138,10 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
 
     def remove(self, key):
-        self._path(key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise BstudyError(f"{self._path(key)} cannot be deleted: {error.strerror}") from None
 
     def sweep(self):
         """Delete what processes that were killed while they wrote have left."""

@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from bstudy.errors import BstudyError
 from bstudy.store import Result, Store
 
 KEY = "a" * 64
@@ -62,6 +63,14 @@ def test_an_entry_of_another_format_is_named_and_set_aside(monkeypatch, capsys):
     assert store.read(KEY) is None and store.read(KEY) is None
     assert capsys.readouterr().err.count("A stored result is of format 7, and not 1: set aside as") == 1
     assert [path.suffix for path in store.folder.iterdir()] == [".damaged"]
+
+
+def test_what_cannot_be_read_or_deleted_is_told():
+    store = Store()
+    (store.folder / f"{KEY}.npz").mkdir(parents=True)
+    for act in (store.read, store.remove):
+        with pytest.raises(BstudyError, match=r"aaa\.npz cannot be (read|deleted): "):
+            act(KEY)
 
 
 def test_a_failed_write_leaves_the_old_entry_and_keeps_the_new_one_in_memory(monkeypatch, capsys):
