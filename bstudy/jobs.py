@@ -53,23 +53,23 @@ def side_by_side(lab, plan, answers, work, stop):
                 continue
             key, kind, value = message
             experiment, seed, seconds = plan[key]
+            question = f"{experiment}, seed {seed}"
+            if kind == "refused":
+                raise value
+            if kind == "failed" or (kind == ENDED and not stop.is_set()):
+                if key in failed:
+                    raise BstudyError(f"{question}, failed twice in a process of its own ({value})")
+                print(f"{question}, failed in its process ({value}); trying once more.", file=sys.stderr)
+                failed.add(key)
+                order.waiting.add(key)
             if kind == "share":
                 first = begun.setdefault(key, value)
                 done[key] = seconds * (value - first) / ((1 - first) or 1)
-                text = f"{experiment}, seed {seed}, {experiment.reached(value)}"
-                count = f"[{len(plan.keys() & answers.keys())}/{len(plan)}]"
-                display.show(f"{count} {text}", sum(done.values()) / lab.jobs)
-            elif kind == "answered":
+                question += f", {experiment.reached(value)}"
+            if kind == "answered":
                 answers[key], unwritten = value
                 if unwritten is not None:
                     lab.store.unwritten[key] = unwritten
-                count = f"[{len(plan.keys() & answers.keys())}/{len(plan)}]"
-                display.show(f"{count} {experiment}, seed {seed}", sum(done.values()) / lab.jobs, milestone=True)
-            elif kind == "refused":
-                raise value
-            elif kind == "failed" or (kind == ENDED and not stop.is_set()):
-                if key in failed:
-                    raise BstudyError(f"{experiment}, seed {seed}, failed twice in a process of its own ({value})")
-                print(f"{experiment}, seed {seed}, failed in its process ({value}); trying once more.", file=sys.stderr)
-                failed.add(key)
-                order.waiting.add(key)
+            if kind in ("share", "answered"):
+                text = f"[{len(plan.keys() & answers.keys())}/{len(plan)}] {question}"
+                display.show(text, sum(done.values()) / lab.jobs, milestone=kind == "answered")

@@ -218,6 +218,8 @@ class Lab:
         if share == 1:
             return
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
+        if None in starts:
+            raise BstudyError(f"what {experiment} begins from is no longer stored; the same command measures it again")
         about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
         about["model"] = self.dataset.model.name
         about["jobs"] = 1 if experiment.ALONE else self.jobs
