@@ -152,10 +152,10 @@ def test_a_chapter_says_what_it_needs_where_the_data_are_too_few(chapter, tiny, 
 def test_a_chapter_runs_on_two_classes_with_batches_from_one_sample_to_all(chapter, tmp_path):
     """Where it has batch sizes: those of 1, and of the whole training set."""
     random = np.random.default_rng(3)
-    labels = np.arange(40) % 2
-    samples = random.normal(size=(40, 5)) + labels[:, None]
-    two = standardised("two", samples[:32], labels[:32], samples[32:], labels[32:])
-    extremes = {"batch_sizes": (1, 32), "small": 1, "large": 32}
+    labels = np.arange(62) % 2
+    samples = random.normal(size=(62, 5)) + labels[:, None]
+    two = standardised("two", samples[:50], labels[:50], samples[50:], labels[50:])
+    extremes = {"batch_sizes": (1, 50), "small": 1, "large": 50}
     parameters = chapter.parameters | TINY[chapter.number]
     parameters |= {name: value for name, value in extremes.items() if name in TINY[chapter.number]}
     page = Page.of(chapter, parameters, Lab(two, 2, Store(tmp_path), quiet=True))
