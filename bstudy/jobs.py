@@ -43,7 +43,7 @@ def side_by_side(lab, plan, answers, work, stop):
     """
     order, failed, begun, done = Order(plan, lab.dataset), set(), {}, {}
     settings = lab.dataset, lab.store.folder.parent, lab.devices, lab.jobs
-    with Display(work / lab.jobs, lab.quiet) as display, Workers(lab.jobs, WORKER, settings) as workers:
+    with Display(work, lab.quiet) as display, Workers(lab.jobs, WORKER, settings) as workers:
         while workers.busy or (order.waiting and not stop.is_set()):
             while not stop.is_set() and workers.free and (key := order.take(answers, workers.busy.values())):
                 workers.give(key, (*plan[key][:2], lab.store.unwritten))
@@ -72,4 +72,4 @@ def side_by_side(lab, plan, answers, work, stop):
                     lab.store.unwritten[key] = unwritten
             if kind in ("share", "answered"):
                 text = f"[{len(plan.keys() & answers.keys())}/{len(plan)}] {question}"
-                display.show(text, sum(done.values()) / lab.jobs, milestone=kind == "answered")
+                display.show(text, sum(done.values()), milestone=kind == "answered")

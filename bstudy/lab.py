@@ -150,12 +150,14 @@ class Lab:
 
     def _measure(self, plan, answers, questions):
         """Measure what is planned into the store and `answers`; on another worker, help the first one."""
+        if self.jobs > 1:  # what runs side by side is done so much sooner
+            side = min(self.jobs, len(plan) or 1)
+            plan = {key: (e, seed, t if e.ALONE else t / side) for key, (e, seed, t) in plan.items()}
         stored, work = len(answers), sum(seconds for *_, seconds in plan.values())
-        jobs = max(1, min(self.jobs, len(plan)))
         if not self.quiet:
             print(
                 f"Measuring on {self.dataset}: {len(plan)} results, {stored} more are stored; "
-                f"about {duration(work / jobs + START_UP)} (Ctrl-C keeps what is measured).",
+                f"about {duration(work + START_UP)} (Ctrl-C keeps what is measured).",
                 file=sys.stderr,
             )
 
@@ -164,7 +166,7 @@ class Lab:
             return f"{written} of {len(plan)} results are kept, and what the running one has finished"
 
         with stoppable(kept) as stop:
-            if jobs > 1:
+            if self.jobs > 1:
                 side_by_side(self, plan, answers, work, stop)
             else:
                 self._one_by_one(plan, answers, work, stop, questions)

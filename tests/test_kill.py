@@ -16,10 +16,10 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 # saved after every part of the work, and not each half a minute, so that most kills meet half a result
 PROGRAM = """
 import sys
-from bstudy import lab
+from bstudy import lab, progress
 from bstudy.cli import main
 
-lab.SECONDS_BETWEEN_SAVES = 0
+lab.SECONDS_BETWEEN_SAVES = progress.SECONDS_BETWEEN_LINES = 0
 write = lab.Store.write
 
 def told(store, key, result):
@@ -30,7 +30,6 @@ def told(store, key, result):
 lab.Store.write = told
 main({!r})
 """
-SECONDS_TO_LOAD = 4
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 
 
@@ -68,9 +67,9 @@ def killed_again_and_again(folder, words, kills, signals=SIGNALS):
     home, met, partial = folder / "home", 0, 0
     for number in range(kills):
         process, how = start(folder, home, words), signals[number % len(signals)]
-        if number % 3:  # each third time while it starts, and else at work or shortly before
+        if number % 3:  # each third time while it starts, and else at work, which its second line tells
             process.stderr.readline()
-            time.sleep(SECONDS_TO_LOAD)
+            process.stderr.readline()
         time.sleep(moments.uniform(0, 5))
         process.send_signal(how)
         _, told = process.communicate(timeout=60)

@@ -13,6 +13,7 @@ from bstudy import Phase, Recipe
 from bstudy.book import as_text, read_settings
 from bstudy.errors import InvalidInput
 from bstudy.measure import gradients
+from bstudy.models import MLP
 from bstudy.store import Result, Store
 
 settings.register_profile("bstudy", max_examples=40, derandomize=True, deadline=None, database=None)
@@ -20,7 +21,7 @@ settings.load_profile("bstudy")
 
 
 class Data:
-    fingerprint = "f" * 64
+    fingerprint, model = "f" * 64, MLP
 
 
 phases = some.builds(
