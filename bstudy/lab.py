@@ -3,9 +3,7 @@
 import contextlib
 import functools
 import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -20,6 +18,7 @@ from bstudy.experiment import Runs, count
 from bstudy.experiment.train import Recipe
 from bstudy.jobs import side_by_side
 from bstudy.progress import Display, duration
+from bstudy.stop import stoppable
 from bstudy.store import Store
 
 SECONDS_BETWEEN_SAVES = 30
@@ -275,26 +274,3 @@ def answering(settings, stop):
             yield "failed", f"{type(error).__name__}: {error}".splitlines()[0]
 
     return answer
-
-
-@contextlib.contextmanager
-def stoppable(kept):
-    """An event that the first SIGINT or SIGTERM sets, saying what is `kept()`; the second ends the process at once."""
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def first(*_):
-        stop.set()
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-        print(f"\nStopping: {kept()}.", file=sys.stderr, flush=True)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
-        return
-    before = {number: signal.signal(number, first) for number in signals}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,6 +16,7 @@ ORDER = [
     "data",
     "experiment",
     "measure",
+    "stop",
     "progress",
     "draw",
     "workers",
