@@ -73,6 +73,7 @@ class Throughput(Experiment):
     seconds: float = 1.0
 
     GAPS = ("memory",)
+    ALONE = True
 
     def __post_init__(self):
         object.__setattr__(self, "batch_size", count("batch_size", self.batch_size))
