@@ -22,8 +22,8 @@ dataset_option = option(
 def number_of_devices(context, parameter, value):
     if value in (None, "all", "cpu"):
         return value
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f"wanted a number of at least 1, all, or cpu, not {value!r}")
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", value):
+        raise click.BadParameter(f"wanted a number from 1 to 9999, all, or cpu, not {value!r}")
     return int(value)
 
 
@@ -34,6 +34,10 @@ devices_option = option(
 model_option = option(
     "--model", default="mlp", envvar="BSTUDY_MODEL", show_envvar=True, metavar="NAME|MODULE:FUNCTION",
     help="mlp (the study's), cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
+)  # fmt: skip
+jobs_option = option(
+    "--jobs", type=click.IntRange(1, 64), default=1, metavar="N",
+    help="Measure in so many processes; what measures time or memory runs alone all the same.",
 )  # fmt: skip
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
@@ -93,7 +97,8 @@ class ChapterCommand(click.Command):
     """`bstudy chapter 3 --help` tells the parameters of chapter 3."""
 
     def parse_args(self, context, arguments):
-        context.obj = int(arguments[0]) if arguments and arguments[0].isdigit() else None  # NUMBER is read after --help
+        numbers = [int(word) for word in arguments[:1] if re.fullmatch("[0-9]{1,9}", word)]
+        context.obj = numbers[0] if numbers else None  # NUMBER is read after --help
         return super().parse_args(context, arguments)
 
     def format_epilog(self, context, formatter):
@@ -118,8 +123,9 @@ class ChapterCommand(click.Command):
 @style_option
 @model_option
 @devices_option
+@jobs_option
 @quiet_option
-def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, quiet):
+def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet):
     """Run chapter NUMBER: measure what is not stored yet, judge, draw, and print the page."""
     from bstudy.book import chapter
     from bstudy.lab import Lab
@@ -128,7 +134,8 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     found = chapter(number)
     parameters = found.with_set(settings)
     found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
-    page = Page.of(found, parameters, Lab(dataset, seeds, quiet=quiet, devices=devices, model=model))
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, jobs=jobs, model=model)
+    page = Page.of(found, parameters, lab)
     page.show(page.write(out, formats, style))
 
 
@@ -219,7 +226,12 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
 @option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd")
 @option("--then", multiple=True, metavar="KEY=VALUE,...", help="Go on with changes, such as batch_size=64,epochs=10.")
 @dataset_option
-@option("--seed", type=click.IntRange(0), default=0, help="Decides the initial weights and the order of the samples.")
+@option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Decides the initial weights and the order of the samples.",
+)
 @option("--json", "json_file", type=click.File("w", lazy=True), metavar="FILE|-", help="Write the numbers there.")
 @model_option
 @devices_option
@@ -282,6 +294,7 @@ def results(key, clear, yes):
     from bstudy.store import Store
 
     store = Store()
+    store.sweep()
     keys = store.keys(key)
     if key and len(keys) != 1:
         raise InvalidInput(

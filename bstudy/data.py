@@ -1,6 +1,7 @@
 """Data sets by name or file, standardised as the study has them. Knows nothing of models or training."""
 
 import hashlib
+import io
 import math
 import os
 import subprocess
@@ -18,7 +19,8 @@ from bstudy.store import home
 NAMES = ("digits", "mnist", "fashion_mnist")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 MNIST = "0edce7ea46b7b3bc6c29f4a35cdd2828ac1fc513931f00b7e08204c8fd0b007c"  # its fingerprint
-MOST_BYTES = 8 * 2**30  # a file that declares more is refused before it is read
+MOST_ENTRIES = 2**31  # a file that declares more is refused before it is read: they are 8 GiB in float32
+MOST_HEADER = 2**16  # bytes that say what an array is
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +80,15 @@ def load(name="digits"):
         return standardised(name, *_digits())
     if name in NAMES:
         return standardised(name, *_read(_downloaded(name)))
-    path = Path(name).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(name))
+    if not os.path.exists(path):
         raise InvalidInput(
             f"there is no data set or file {str(name)!r}; name one of {', '.join(NAMES)} or an .npz file"
         )
-    return standardised(path.stem, *_read(path))
+    try:
+        return standardised(path.stem, *_read(path))
+    except MemoryError:
+        raise DataError(f"{path} needs more memory than there is; name a smaller data set") from None
 
 
 def _digits():
@@ -147,26 +152,36 @@ def _read(path):
             sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
             missing = [name for name in ARRAYS if name not in sizes]
             if missing:
-                refuse(f"it holds no {' and no '.join(missing)} (it holds {', '.join(sizes) or 'nothing'})")
-            if sum(sizes[name] for name in ARRAYS) > MOST_BYTES:
-                refuse(f"it declares more than {MOST_BYTES // 2**30} GiB")
+                there = ", ".join([*sizes][:8]) + ", ..." * (len(sizes) > 8)
+                refuse(f"it holds no {' and no '.join(missing)} (it holds {there or 'nothing'})")
+            entries = 0
             for name in ARRAYS:
                 with archive.open(f"{name}.npy") as member:
-                    version = np.lib.format.read_magic(member)
-                    header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
-                    shape, _, dtype = getattr(np.lib.format, header)(member)
-                    held = sizes[name] - member.tell()
+                    start = io.BytesIO(member.read(MOST_HEADER))
+                version = np.lib.format.read_magic(start)
+                header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+                shape, _, dtype = getattr(np.lib.format, header)(start)
+                held = archive.getinfo(f"{name}.npy").file_size - start.tell()
                 kinds, wanted = ("biuf", "numbers") if name[0] == "x" else ("iu", "whole numbers (an integer type)")
                 if dtype.kind not in kinds:
                     refuse(f"{name} must hold {wanted}, not {dtype}")
                 if math.prod(shape) * dtype.itemsize != held:
                     refuse(f"{name} declares the shape {shape}, but holds {held} bytes")
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in ARRAYS]
+                entries += math.prod(shape)
+            if entries > MOST_ENTRIES:
+                refuse(f"it declares {entries} numbers, and at most {MOST_ENTRIES} can be trained on")
+            return [_array(archive, name) for name in ARRAYS]
     except DataError:
         raise
+    except OSError as error:
+        refuse(error.strerror or str(error))
     except Exception as error:  # whatever zipfile and NumPy make of a file that is something else
         refuse(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def _array(archive, name):
+    with archive.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def standardised(name, x_train, y_train, x_test, y_test):

@@ -1,10 +1,9 @@
 """Answers experiments: from the store, or by measuring them. Knows nothing of chapters, claims or figures."""
 
 import contextlib
+import functools
 import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -14,13 +13,17 @@ import numpy as np
 
 from bstudy import models
 from bstudy.data import load
-from bstudy.errors import Interrupted, InvalidInput, NotMeasured
+from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured
 from bstudy.experiment import Runs, count
 from bstudy.experiment.train import Recipe
+from bstudy.jobs import side_by_side
 from bstudy.progress import Display, duration
+from bstudy.stop import stoppable
 from bstudy.store import Store
 
 SECONDS_BETWEEN_SAVES = 30
+SECONDS_BETWEEN_LOOKS = 0.3  # at what another process measures
+LARGEST_SEED = 2**32 - 1  # that Keras takes
 START_UP = 6.0  # seconds, for TensorFlow
 
 
@@ -30,12 +33,15 @@ class Lab:
     Lab("digits", seeds=3).run({"small": Recipe.sgd(64, 0.01, 30)})["small"].final("test_accuracy")
 
     `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them;
-    `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU:
-    like the machine, they are recorded, and no part of the question; `model` the model to train instead of the
-    study's, by a name that `bstudy.models.model` reads. measure=False answers from the store alone.
+    `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU;
+    `jobs` how many processes measure side by side: like the machine, they are recorded, and no part of the question;
+    `model` the model to train instead of the study's, by a name that `bstudy.models.model` reads. measure=False
+    answers from the store alone.
     """
 
-    def __init__(self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None, measure=True):
+    def __init__(
+        self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None, measure=True, jobs=1
+    ):
         self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
         if model is not None:
             self.dataset = replace(self.dataset, model=models.model(model))
@@ -43,9 +49,14 @@ class Lab:
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not self.seeds or any(seed < 0 for seed in self.seeds):
             raise InvalidInput("seeds must be at least one whole number, none negative")
+        if max(self.seeds) > LARGEST_SEED:
+            raise InvalidInput(f"a seed must be at most {LARGEST_SEED}, not {max(self.seeds)}")
         self.store = store or Store()
         self.quiet, self.measure = quiet, measure
         self.devices = devices if devices in (None, "all", "cpu") else count("devices", devices)
+        self.jobs = count("jobs", jobs)
+        if self.jobs > 1 and "TF_CONFIG" in os.environ:
+            raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
 
     def run(self, experiments):
         """{role: Experiment} -> {role: Runs}. Reads what is stored, measures the rest.
@@ -137,7 +148,10 @@ class Lab:
         return partial, share
 
     def _measure(self, plan, answers, questions):
-        """Measure what is planned, in order, into the store and `answers`; on another worker, help the first one."""
+        """Measure what is planned into the store and `answers`; on another worker, help the first one."""
+        if self.jobs > 1:  # what runs side by side is done so much sooner
+            side = min(self.jobs, len(plan) or 1)
+            plan = {key: (e, seed, t if e.ALONE else t / side) for key, (e, seed, t) in plan.items()}
         stored, work = len(answers), sum(seconds for *_, seconds in plan.values())
         if not self.quiet:
             print(
@@ -147,36 +161,69 @@ class Lab:
             )
 
         def kept():
-            return f"{len(answers) - stored} of {len(plan)} results are kept, and what the running one has finished"
+            written = sum(key in answers and key not in self.store.unwritten for key in plan)
+            return f"{written} of {len(plan)} results are kept, and what the running one has finished"
 
         with stoppable(kept) as stop:
-            # before the display, since it keeps TensorFlow's noise from standard error
-            replicas = import_module("bstudy.measure").set_up(self.devices)
-            cluster = import_module("bstudy.measure.cluster")
-            cluster.follow(questions, self.dataset)
-            done = 0.0
-            with Display(work, self.quiet) as display:
-                for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
-                    begun = None
-                    if isinstance(experiment, Recipe):
-                        cluster.tell(questions.index((experiment, seed)))
-                    for share in self._answer(key, experiment, seed, answers, stop, replicas):
-                        begun = share if begun is None else begun
-                        text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
-                        here = done + seconds * (share - begun) / (1 - begun)
-                        display.show(text, here, milestone=key in answers)
-                    done += seconds
-                    if stop.is_set() and len(answers) - stored < len(plan):
-                        raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
-            cluster.tell(cluster.ENOUGH)
+            if self.jobs > 1:
+                side_by_side(self, plan, answers, work, stop)
+            else:
+                self._one_by_one(plan, answers, work, stop, questions)
+            if stop.is_set() and len(answers) - stored < len(plan):
+                raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
+
+    def _one_by_one(self, plan, answers, work, stop, questions):
+        """Measure what is planned in this process, in order."""
+        # before the display, since it keeps TensorFlow's noise from standard error
+        replicas = import_module("bstudy.measure").set_up(self.devices)
+        cluster = import_module("bstudy.measure.cluster")
+        cluster.follow(questions, self.dataset)
+        done = 0.0
+        with Display(work, self.quiet) as display:
+            for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
+                begun = None
+                if isinstance(experiment, Recipe):
+                    cluster.tell(questions.index((experiment, seed)))
+                for share in self._answer(key, experiment, seed, answers, stop, replicas):
+                    begun = share if begun is None else begun
+                    text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
+                    here = done + seconds * (share - begun) / ((1 - begun) or 1)
+                    display.show(text, here, milestone=key in answers)
+                done += seconds
+                if stop.is_set() and not plan.keys() <= answers.keys():
+                    return
+        cluster.tell(cluster.ENOUGH)
 
     def _answer(self, key, experiment, seed, answers, stop, replicas):
+        """Answer one question, or wait until another process has; yields the share that is done."""
+        told = False
+        while not stop.is_set():
+            with self.store.locks.held(key) as free:
+                if free:
+                    yield from self._answer_alone(key, experiment, seed, answers, stop, replicas)
+                    return
+            if not told:
+                told = True
+                print(
+                    f"Another process measures {experiment}, seed {seed}: waiting for it (Ctrl-C ends the waiting).",
+                    file=sys.stderr,
+                )
+            stop.wait(SECONDS_BETWEEN_LOOKS)
+
+    def _answer_alone(self, key, experiment, seed, answers, stop, replicas):
         """Measure one experiment, saving as it goes; yields the share that is done."""
         begun, share = self._begun(experiment, key, seed)
+        if share == 1:  # another process has measured it since it was planned
+            answers[key] = replace(begun, state={})
         yield share
+        if share == 1:
+            return
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
+        if None in starts:
+            raise BstudyError(f"what {experiment} begins from is no longer stored; the same command measures it again")
         about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
         about["model"] = self.dataset.model.name
+        about["jobs"] = 1 if experiment.ALONE else self.jobs
         result = saved = begun
         saved_at = time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
@@ -184,14 +231,15 @@ class Lab:
         try:
             for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
                 result.about |= about | {"seconds_total": time.monotonic() - started}
-                due = stop.is_set() or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
+                stopping = stop.is_set()  # asked once: what stops has been saved
+                due = stopping or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
                 if result.complete or (due and result is not saved):
                     self.store.write(key, result)
                     saved, saved_at = result, time.monotonic()
                 if result.complete:
                     answers[key] = replace(result, state={})
                 yield share
-                if stop.is_set() and not result.complete:
+                if stopping and not result.complete:
                     return
         except Exception:  # out of memory, or without the other machines: what was finished is kept
             if result is not saved:
@@ -205,24 +253,24 @@ class Lab:
         return Runs(experiment, self.seeds, columns, about, len(self.dataset.x_train))
 
 
-@contextlib.contextmanager
-def stoppable(kept):
-    """An event that the first SIGINT or SIGTERM sets, saying what is `kept()`; the second ends the process at once."""
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
+def answering(settings, stop):
+    """In a process beside others: gives the function that answers one question after another; see `bstudy.jobs`."""
+    dataset, home, devices, jobs = settings
+    lab = Lab(dataset, [0], Store(home), quiet=True, devices=devices, jobs=jobs)
+    set_up = functools.cache(lambda: import_module("bstudy.measure").set_up(devices))
 
-    def first(*_):
-        stop.set()
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-        print(f"\nStopping: {kept()}.", file=sys.stderr, flush=True)
+    def answer(question):
+        experiment, seed, unwritten = question
+        lab.store.unwritten.update(unwritten)
+        key, answers = experiment.key(dataset, seed), {}
+        try:
+            for share in lab._answer(key, experiment, seed, answers, stop, set_up()):
+                yield "share", share
+            if key in answers:
+                yield "answered", (answers[key], lab.store.unwritten.get(key))
+        except BstudyError as error:
+            yield "refused", error
+        except Exception as error:
+            yield "failed", f"{type(error).__name__}: {error}".splitlines()[0]
 
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
-        return
-    before = {number: signal.signal(number, first) for number in signals}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return answer

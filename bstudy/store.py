@@ -2,13 +2,14 @@
 
 An entry is an `.npz` file of the columns, the state, and what is known about them. A zip file keeps a CRC-32 of every
 member, compared when one is read; files are written beside their place and moved into it whole, so that a process that
-dies leaves the old entry or the new one, and never half of one.
+dies leaves the old entry or the new one, and never half of one. Who writes an entry holds its lock.
 """
 
 import contextlib
 import io
 import json
 import os
+import re
 import sys
 import time
 import zipfile
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from bstudy.errors import BstudyError
+from bstudy.errors import BstudyError, InvalidInput
+from bstudy.lock import Locks
 
 FORMAT = 1
 
@@ -40,7 +42,10 @@ class Result:
 def home():
     """The folder of everything that bstudy keeps: BSTUDY_HOME, or the user's data folder."""
     named = os.environ.get("BSTUDY_HOME")
-    return Path(named).expanduser() if named else platformdirs.user_data_path("bstudy", appauthor=False)
+    folder = Path(os.path.expanduser(named)) if named else platformdirs.user_data_path("bstudy", appauthor=False)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise InvalidInput(f"{folder} is not a folder; name one in BSTUDY_HOME, where results are to be kept")
+    return folder
 
 
 def write_atomically(path, write):
@@ -67,7 +72,8 @@ class Store:
 
     def __init__(self, folder=None):
         self.folder = Path(folder or home()) / "results"
-        self._unwritten = {}
+        self.unwritten = {}
+        self.locks = Locks(self.folder)
 
     def _path(self, key):
         return self.folder / f"{key}.npz"
@@ -79,17 +85,21 @@ class Store:
         arrays |= {f"state/{name}": array for name, array in result.state.items()}
         try:
             write_atomically(self._path(key), lambda file: np.savez(file, about=json.dumps(about), **arrays))
-            self._unwritten.pop(key, None)
+            self.unwritten.pop(key, None)
         except OSError as error:
-            if not self._unwritten:
-                print(f"Nothing can be kept in {self.folder} ({error.strerror}); going on without.", file=sys.stderr)
-            self._unwritten[key] = result
+            if not self.unwritten:
+                print(
+                    f"A result cannot be kept in {self.folder} ({error.strerror}); going on with it in memory. "
+                    "Make room there, or name another folder in BSTUDY_HOME.",
+                    file=sys.stderr,
+                )
+            self.unwritten[key] = result
 
     def read(self, key, state=False):
         """The Result under this key, or None; with its `state` only where asked for. A damaged one is set aside."""
-        if key in self._unwritten:
-            return self._unwritten[key]
-        path, result = self._path(key), Result({})
+        if key in self.unwritten:
+            return self.unwritten[key]
+        path, result, fault = self._path(key), Result({}), "is damaged"
         try:
             file = open(path, "rb")  # noqa: SIM115 - closed below; what goes wrong before that is not damage
         except FileNotFoundError:
@@ -103,8 +113,12 @@ class Store:
                     return np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
 
                 result.about = json.loads(array("about.npy").item())
-                if result.about["format"] != FORMAT or result.about["key"] != key:
-                    raise ValueError("another format or key")
+                if result.about["format"] != FORMAT:
+                    fault = f"is of format {result.about['format']}, and not {FORMAT}"
+                    raise ValueError(fault)
+                if result.about["key"] != key:
+                    fault = "answers another question than its name says"
+                    raise ValueError(fault)
                 result.share = result.about["share"]
                 for part in ("columns", "state") if state else ("columns",):
                     getattr(result, part).update({name: array(f"{part}/{name}.npy") for name in result.about[part]})
@@ -113,7 +127,7 @@ class Store:
             aside = path.with_suffix(".damaged")
             with contextlib.suppress(OSError):
                 os.replace(path, aside)
-            print(f"A stored result is damaged: set aside as {aside}, to be measured again.", file=sys.stderr)
+            print(f"A stored result {fault}: set aside as {aside}, to be measured again.", file=sys.stderr)
             return None
 
     def keys(self, beginning=""):
@@ -124,4 +138,15 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
 
     def remove(self, key):
-        self._path(key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise BstudyError(f"{self._path(key)} cannot be deleted: {error.strerror}") from None
+
+    def sweep(self):
+        """Delete what processes that were killed while they wrote have left."""
+        for path in self.folder.glob(".*.npz.*"):
+            if key := re.fullmatch(r"\.([0-9a-f]{64})\.npz\.\d+", path.name):
+                with self.locks.held(key[1]) as free, contextlib.suppress(OSError):
+                    if free:
+                        path.unlink()

@@ -23,8 +23,8 @@ PART = "VI. Cost"
 
 def experiments(batch_sizes=(16, 32, 64, 128, 256), learning_rate=0.01, epochs=30):
     sizes = sorted(batch_sizes)
-    scaled = {size: round(learning_rate * size / sizes[0], 12) for size in sizes}
     same = {f"{size}": Recipe.sgd(size, learning_rate, epochs) for size in sizes}
+    scaled = {size: round(learning_rate * size / sizes[0], 12) for size in sizes}
     return same | {f"{size}, scaled": Recipe.sgd(size, scaled[size], epochs) for size in sizes}
 
 

@@ -25,8 +25,8 @@ PART = "VII. Changing the batch, and many devices"
 
 
 def experiments(small=64, large=1024, learning_rate=0.05, epochs=30, replicas=(2, 3)):
-    reference, raised = Recipe.sgd(small, learning_rate, epochs), learning_rate * large / small
-    alone, rising = reference.cut(1), max(1, epochs // 6)
+    reference, enlarged = Recipe.sgd(small, learning_rate, epochs), Recipe.sgd(large, learning_rate, epochs)
+    alone, raised, rising = reference.cut(1), learning_rate * large / small, max(1, epochs // 6)
     first, *rates = np.linspace(learning_rate, raised, rising, endpoint=False).round(12)
     warmed_up = Recipe.sgd(large, first, 1)
     for rate in rates:
@@ -35,7 +35,7 @@ def experiments(small=64, large=1024, learning_rate=0.05, epochs=30, replicas=(2
         "one device": alone,
         **{f"{count} replicas": Replicated(alone.phases, replicas=count) for count in replicas},
         "small batch": reference,
-        "large batch": Recipe.sgd(large, learning_rate, epochs),
+        "large batch": enlarged,
         "scaled": Recipe.sgd(large, raised, epochs),
         "warmed up": warmed_up.then(learning_rate=raised, epochs=max(1, epochs - rising)),
     }

@@ -25,7 +25,7 @@ RULES = {"constant": 0, "∝ √B": 0.5, "∝ B": 1}  # the power of B in the le
 
 def experiments(batch_sizes=(16, 64, 256, 1024), sgd=0.03, adam=0.0003, target=0.95, epochs=200):
     def phase(optimizer, first, power, size):
-        return Phase(size, round(first * (size / min(batch_sizes)) ** power, 12), epochs, optimizer)
+        return Phase(size, round(first * (size / (min(batch_sizes) or 1)) ** power, 12), epochs, optimizer)
 
     return {
         f"{optimizer} {rule}, {size}": Target(phase(optimizer.lower(), first, power, size), target)

@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(items):
 def home(tmp_path, monkeypatch):
     """Every test has a store of its own, and none of the user's settings."""
     monkeypatch.setenv("BSTUDY_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BSTUDY_DATASET", raising=False)
+    for name in ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"
 
 

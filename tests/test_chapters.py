@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bstudy import Lab, book, draw
+from bstudy.data import standardised
 from bstudy.errors import InvalidInput
 from bstudy.page import Page
 from bstudy.store import Store
@@ -125,7 +126,7 @@ def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, tiny, store
 
 @every_chapter
 def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys, redrawn):
-    hopeless = {"learning_rate": 1e20, "learning_rates": (1e19, 1e20)}
+    hopeless = dict.fromkeys(("learning_rate", "raised", "adam_learning_rate"), 1e20) | {"learning_rates": (1e19, 1e20)}
     hopeless = {name: value for name, value in hopeless.items() if name in chapter.parameters}
     if not hopeless:
         pytest.skip("it has no learning rate")
@@ -136,6 +137,30 @@ def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys, r
     assert "diverged" in capsys.readouterr().out
     assert redrawn(json.loads(numbers.read_text())) == drawing.read_bytes()
     assert not [claim for claim in page.claims if claim.outcome == "held" and not np.isfinite(claim.estimate)]
+
+
+@every_chapter
+def test_a_chapter_says_what_it_needs_where_the_data_are_too_few(chapter, tiny, store):
+    stored = store.keys()
+    with pytest.raises(InvalidInput, match=r"batch_size \d+ is larger than the training set of tiny, which has 50 sam"):
+        Page.of(chapter, chapter.parameters, Lab(tiny, 1, store, quiet=True))
+    assert store.keys() == stored
+
+
+@pytest.mark.slow
+@every_chapter
+def test_a_chapter_runs_on_two_classes_with_batches_from_one_sample_to_all(chapter, tmp_path):
+    """Where it has batch sizes: those of 1, and of the whole training set."""
+    random = np.random.default_rng(3)
+    labels = np.arange(62) % 2
+    samples = random.normal(size=(62, 5)) + labels[:, None]
+    two = standardised("two", samples[:50], labels[:50], samples[50:], labels[50:])
+    extremes = {"batch_sizes": (1, 50), "small": 1, "large": 50}
+    parameters = chapter.parameters | TINY[chapter.number]
+    parameters |= {name: value for name, value in extremes.items() if name in TINY[chapter.number]}
+    page = Page.of(chapter, parameters, Lab(two, 2, Store(tmp_path), quiet=True))
+    page.show(page.write(tmp_path / "out", ["png"], "page"))
+    assert all(np.isfinite(claim.estimate) or claim.outcome == "undecided" for claim in page.claims)
 
 
 def test_settings_are_read_as_the_defaults_types():

@@ -27,6 +27,20 @@ def trained(monkeypatch):
 START = Recipe.sgd(16, 0.1, 3)
 
 
+def test_a_signal_that_comes_while_progress_is_shown_keeps_what_is_measured(tiny, monkeypatch):
+    sent = []
+
+    def show(display, text, done, milestone=False):
+        if "epoch 3 of 5" in text and not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+
+    monkeypatch.setattr("bstudy.lab.Display.show", show)
+    recipe = Recipe.sgd(16, 0.1, 5)
+    with pytest.raises(Interrupted):
+        Lab(tiny, seeds=1, quiet=True).run({"run": recipe})
+    assert 0.4 <= Store().read(recipe.key(tiny, 0)).share < 1
+
+
 def test_what_is_shared_is_trained_once_and_what_is_stored_never_again(tiny, trained):
     questions = {"longer": START.then(), "smaller": START.then(batch_size=8), "one": Recipe.sgd(16, 0.1, 1)}
     runs = Lab(tiny, seeds=2, quiet=True).run(questions)

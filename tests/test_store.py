@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from bstudy.errors import BstudyError
 from bstudy.store import Result, Store
 
 KEY = "a" * 64
@@ -47,9 +48,29 @@ def test_no_damage_is_ever_taken_for_a_result(capsys):
         path.write_bytes(wrong)
         assert store.read(KEY, state=True) is None
         assert path.with_suffix(".damaged").read_bytes() == wrong
-        assert "damaged: set aside as" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert ("damaged" if wrong != of_another_key else "another question") in told and "set aside as" in told
     store.write(KEY, result())
     assert same(store.read(KEY, state=True), result())
+
+
+def test_an_entry_of_another_format_is_named_and_set_aside(monkeypatch, capsys):
+    store = Store()
+    monkeypatch.setattr("bstudy.store.FORMAT", 7)
+    store.write(KEY, result())
+    monkeypatch.undo()
+    store = Store(store.folder.parent)
+    assert store.read(KEY) is None and store.read(KEY) is None
+    assert capsys.readouterr().err.count("A stored result is of format 7, and not 1: set aside as") == 1
+    assert [path.suffix for path in store.folder.iterdir()] == [".damaged"]
+
+
+def test_what_cannot_be_read_or_deleted_is_told():
+    store = Store()
+    (store.folder / f"{KEY}.npz").mkdir(parents=True)
+    for act in (store.read, store.remove):
+        with pytest.raises(BstudyError, match=r"aaa\.npz cannot be (read|deleted): "):
+            act(KEY)
 
 
 def test_a_failed_write_leaves_the_old_entry_and_keeps_the_new_one_in_memory(monkeypatch, capsys):

@@ -15,9 +15,11 @@ from bstudy.errors import InvalidInput
 from bstudy.models import MLP
 
 
-def count(name, value):
+def count(name, value, most=2**31 - 1):
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise InvalidInput(f"{name} must be a whole number of at least 1, not {value!r}")
+    if value > most:
+        raise InvalidInput(f"{name} must be at most {most}")
     return int(value)
 
 
@@ -47,6 +49,7 @@ class Experiment:
 
     VERSION = 1  # raised when the way of measuring this kind changes, so that old answers are not taken for new ones
     GAPS = ()  # columns in which NaN does not say that a run diverged
+    ALONE = False  # whether its answer is of seconds or bytes, which what runs beside it would disturb
 
     def key(self, dataset, seed):
         """The name of the answer in the store: SHA-256 over the question, the data, the model and the seed."""

@@ -32,6 +32,7 @@ class Cost(Experiment):
     passes: int = 5
 
     GAPS = ("memory",)
+    ALONE = True
 
     def __post_init__(self):
         object.__setattr__(self, "batch_size", count("batch_size", self.batch_size))
@@ -72,6 +73,7 @@ class Throughput(Experiment):
     seconds: float = 1.0
 
     GAPS = ("memory",)
+    ALONE = True
 
     def __post_init__(self):
         object.__setattr__(self, "batch_size", count("batch_size", self.batch_size))

@@ -44,7 +44,7 @@ class GradientTrials(Experiment):
 
     def __post_init__(self):
         set_field = object.__setattr__
-        set_field(self, "trials", count("trials", self.trials))
+        set_field(self, "trials", count("trials", self.trials, most=100_000))
         set_field(self, "samples", count("samples", self.samples))
         set_field(self, "batch_sizes", ascending(self.batch_sizes, self.samples))
         set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))

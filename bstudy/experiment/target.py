@@ -25,6 +25,8 @@ class Target(Experiment):
     phase: Phase
     accuracy: float
 
+    ALONE = True
+
     def __post_init__(self):
         if isinstance(self.accuracy, bool) or not 0 < self.accuracy <= 1:
             raise InvalidInput(f"the target accuracy must lie between 0 and 1, not {self.accuracy!r}")

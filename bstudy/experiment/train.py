@@ -8,6 +8,7 @@ from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment, count, positive
 
 MOST_REPLICAS = 8  # on one CPU
+MOST_PHASES = 1000
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Phase:
         set_field = object.__setattr__  # the one way to normalise a field of a frozen dataclass
         set_field(self, "batch_size", count("batch_size", self.batch_size))
         set_field(self, "learning_rate", positive("learning_rate", self.learning_rate))
-        set_field(self, "epochs", count("epochs", self.epochs))
+        set_field(self, "epochs", count("epochs", self.epochs, most=100_000))
         if self.optimizer not in ("sgd", "adam"):
             raise InvalidInput(f"optimizer must be 'sgd' or 'adam', not {self.optimizer!r}")
 
@@ -61,6 +62,8 @@ class Recipe(Experiment):
             merged.append(phase)
         if not merged:
             raise InvalidInput("a recipe needs at least one phase")
+        if len(merged) > MOST_PHASES:
+            raise InvalidInput(f"a recipe has at most {MOST_PHASES} phases: change it less often")
         object.__setattr__(self, "phases", tuple(merged))
 
     @classmethod

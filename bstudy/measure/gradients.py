@@ -104,7 +104,7 @@ def trials(experiment, dataset, seed, begun, weights):
             samples = tf.constant(drawn(experiment, dataset, seed, trial))
             gradients = np.empty((len(sizes), entries))
             for worker, found in enumerate(pool.map(gradients_of, range(THREADS), [samples] * THREADS)):
-                gradients[worker::THREADS] = found
+                gradients[worker::THREADS] = np.reshape(found, (-1, weights[-2].size))  # also of no batch size
             columns = added(columns, gradients, trial)
             finished = Result(columns, about=about(), share=(trial + 1) / experiment.trials)
     finished.columns = columns | {"edges": EDGES}
