@@ -241,9 +241,21 @@ class Lab:
                 yield share
                 if stopping and not result.complete:
                     return
-        except Exception:  # out of memory, or without the other machines: what was finished is kept
+        except Exception as error:  # out of memory, or without the other machines: what was finished is kept
             if result is not saved:
                 self.store.write(key, result)
+            if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+                raise BstudyError(
+                    f"{experiment} needs more memory than there is; a smaller batch size needs less"
+                ) from error
+            if not isinstance(error, BstudyError) and not self.dataset.model.is_the_books:
+                lines = str(
+                    error
+                ).splitlines()  # TensorFlow's begin with where in the code, and end with what was given
+                reason = next((line.strip() for line in lines if "Error: " in line), f"{type(error).__name__}: {error}")
+                raise BstudyError(
+                    f"the model {self.dataset.model} failed at {experiment}: {reason.splitlines()[0]}"
+                ) from error
             raise
 
     def _runs(self, experiment, answers):

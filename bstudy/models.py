@@ -22,6 +22,10 @@ class Model:
     name: str
     fingerprint: str = ""  # SHA-256 of a reader's file: another text is another model
 
+    @property
+    def is_the_books(self):
+        return not self.fingerprint
+
     def says(self):
         """What an answer depends on, in JSON's types."""
         return [self.name.rpartition(":")[2], self.fingerprint]

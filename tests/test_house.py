@@ -27,6 +27,7 @@ ORDER = [
     "page",
     "html",
     "advise",
+    "options",
     "cli",
     "__main__",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bstudy import Lab, Line, Recipe, Sharpness, models
-from bstudy.errors import InvalidInput
+from bstudy.errors import BstudyError, InvalidInput
 from bstudy.measure.landscape import measure as look_around
 from bstudy.measure.model import built, initial_weights, put, trained, xla
 from bstudy.measure.train import measure
@@ -37,6 +37,15 @@ def probabilities(input_shape, classes):
     model = small(input_shape, classes)
     model.layers[-1].activation = keras.activations.softmax
     return model
+
+class Narrow(keras.layers.Layer):
+    def call(self, x):
+        if x.shape[0] == 16:
+            raise MemoryError("no room")
+        return x
+
+def fails(input_shape, classes):
+    return keras.Sequential([keras.Input(input_shape), Narrow(), *small(input_shape, classes).layers])
 
 def nothing(input_shape, classes):
     pass
@@ -136,6 +145,12 @@ def test_a_model_that_does_not_fit_gets_a_sentence(own, function, reason):
     with pytest.raises(InvalidInput, match=r"^the model readers:\w+ does not fit: ") as error:
         built(own(function).architecture)
     assert reason in str(error.value)
+
+
+def test_a_model_that_fails_in_training_gets_a_sentence(own, tmp_path):
+    lab = Lab(own("fails"), 1, Store(tmp_path), quiet=True)
+    with pytest.raises(BstudyError, match=r"^the model readers:fails failed at 16 at 0.1 for 1 epoch: MemoryError: "):
+        lab.run({"": Recipe.sgd(16, 0.1, 1)})
 
 
 def test_what_copies_would_not_have_in_common_is_trained_on_one_device(own, tmp_path):
