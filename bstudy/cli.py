@@ -147,10 +147,11 @@ def write_book(dataset, seeds, out, model, devices, jobs, quiet):
 @style_option
 @model_option
 def figures(dataset, seeds, out, formats, style, model):
-    """Draw the figures of all chapters from what is stored, and measure nothing."""
+    """Draw the figures of all chapters from what is stored, list the findings in findings.md, and measure nothing."""
     from bstudy.book import chapters
+    from bstudy.findings import findings
     from bstudy.lab import Lab
-    from bstudy.page import Page
+    from bstudy.page import Page, writing_into
 
     lab, missing = Lab(dataset, seeds, model=model, measure=False), 0
     for chapter in chapters():
@@ -163,6 +164,8 @@ def figures(dataset, seeds, out, formats, style, model):
                 error, NotMeasured
             )
             click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
+    with writing_into(out):
+        (out / "findings.md").write_text(findings(chapters(), out), encoding="utf-8")
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
 

@@ -222,19 +222,23 @@ def digits(value, significant=3):
     )
 
 
-def evidence(claim):
-    """The numbers of a verdict, as a line."""
+def estimate(claim):
+    """What was measured for a claim, with its interval."""
     half = claim.interval[1] - claim.estimate
     decimals = digits(half, 2) if half > 0 else 2 if half == 0 else digits(claim.estimate)
     shape = f".{decimals}f" if decimals < 7 else ".1e"
     found, unit = (format(claim.estimate, shape), claim.unit) if math.isfinite(claim.estimate) else ("no estimate", "")
     if math.isfinite(half):
         found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
-    found = f"{found} {unit}".strip()
+    return f"{found} {unit}".strip()
+
+
+def evidence(claim):
+    """The numbers of a verdict, as a line."""
     bounds = [
         f"{side} {bound:g}" for side, bound in (("above", claim.above), ("below", claim.below)) if bound is not None
     ]
-    parts = [found, f"held if {' and '.join(bounds)}"]
+    parts = [estimate(claim), f"held if {' and '.join(bounds)}"]
     if claim.published is not None:
         parts.append(f"published {claim.published:g}")
     return "; ".join(parts + [claim.why] * bool(claim.why))

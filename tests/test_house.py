@@ -25,6 +25,7 @@ ORDER = [
     "chapters",
     "book",
     "page",
+    "findings",
     "html",
     "advise",
     "options",
