@@ -130,6 +130,9 @@ COMMANDS = [
     (train(then="speed=3"), "--then 'speed=3' names nothing that can be set"),
     (train(then="epochs=0"), "epochs must be a whole number of at least 1, not 0"),
     (train(then="optimizer=lion"), "optimizer must be 'sgd' or 'adam', not 'lion'"),
+    (["advise", "--budget", "0s"], "wanted a time such as 90s, 2m or 1h, not '0s'"),
+    (["advise", "--budget", "nan"], "wanted a time such as 90s, 2m or 1h, not 'nan'"),
+    (["advise", "--budget", f"{HUGE}h"], "wanted a time such as 90s, 2m or 1h, not '1000"),
     (["results", "abc"], "0 stored results have a key that begins with 'abc'"),
     (["results", "../../etc"], "0 stored results have a key that begins with '../../etc'"),
 ]
