@@ -28,7 +28,8 @@ def experiments(batch_sizes=(16, 64, 256, 1024), learning_rate=0.01, raised=0.1,
     points = {f"{size}": Recipe.sgd(size, learning_rate, epochs) for size in sorted(batch_sizes)}
     smallest, *_, largest = points.values()
     points["larger steps"] = Recipe.sgd(largest.batch_size, raised, epochs)
-    around = {f"around {role}": Sharpness(point, epsilons) for role, point in points.items()}
+    boxes = {smallest: epsilons, largest: epsilons}  # only one for the others: among a million weights it takes seconds
+    around = {f"around {role}": Sharpness(point, boxes.get(point, epsilons[:1])) for role, point in points.items()}
     rescaled = Sharpness(smallest, epsilons[:1], rescaled=10.0)
     return points | around | {"rescaled": rescaled, "line": Line(smallest, largest)}
 
@@ -42,15 +43,13 @@ def figure(runs, fig):
     (sharpness, curvature), (loss, accuracy) = fig.subplots(2, 2)
     *same, raised = around(runs)
     sizes, line = [run.experiment.at.batch_size for run in same], runs["line"]
-
-    def by_batch_size(axes, color, label, name, which=..., scale="log"):
-        values = np.stack([run[name][:, which] for run in same], axis=1)
-        draw.by_batch_size(axes, sizes, values, yscale=scale, color=color, label=label)
-        axes.plot(sizes[-1], raised[name][:, which].mean(), "s", color=color, label=label and f"{label}, larger steps")
-
-    for i, epsilon in enumerate(raised.experiment.epsilons):
-        by_batch_size(sharpness, f"C{i}", f"ε = {epsilon:g}", "sharpness", i)
-    by_batch_size(curvature, "C2", None, "eigenvalue", scale="linear")
+    for i, epsilon in enumerate(same[0].experiment.epsilons):
+        found = {run.experiment.at.batch_size: run for run in same if epsilon in run.experiment.epsilons}
+        values = np.stack([run["sharpness"][:, i] for run in found.values()], axis=1)
+        draw.by_batch_size(sharpness, [*found], values, color=f"C{i}", label=f"ε = {epsilon:g}")
+    sharpness.plot(sizes[-1], raised["sharpness"][:, 0].mean(), "s", color="C0", label="larger steps")
+    draw.by_batch_size(curvature, sizes, np.stack([run["eigenvalue"] for run in same], 1), yscale="linear", color="C2")
+    curvature.plot(sizes[-1], raised["eigenvalue"].mean(), "s", color="C2")
     for part, style in (("train", "-"), ("test", "--")):
         loss.plot(line["alpha"][0], line[f"{part}_loss"].mean(0), style, color="C3", label=f"{part}, on the line")
         accuracy.plot(line["alpha"][0], 100 * line[f"{part}_accuracy"].mean(0), style, color="C3")
