@@ -56,26 +56,25 @@ class Advice:
         taken = (1 / scale + 1 / self.sizes) * self.step_seconds
         return taken / taken.min()
 
-    @property
-    def scale(self):
-        """The noise scale between early and late."""
-        finite = self.scales[np.isfinite(self.scales)]
-        return float(np.exp(np.log(finite).mean())) if finite.size else np.inf
+    def best(self, scale):
+        return int(self.sizes[self.relative_time(scale).argmin()])
 
     @property
     def batch_size(self):
-        return int(self.sizes[self.relative_time(self.scale).argmin()])
+        """The one to begin with; most of the way to a target is early, where the noise scale is small."""
+        return self.best(self.scales[0])
 
     @property
     def range(self):
-        """(smallest, largest) of the batch sizes that take hardly longer than the recommended one."""
-        near = self.sizes[self.relative_time(self.scale) <= NEARLY]
+        """(smallest, largest) of the batch sizes that take hardly longer than the best, early or late."""
+        near = self.sizes[np.min([self.relative_time(scale) for scale in self.scales], axis=0) <= NEARLY]
         return int(near.min()), int(near.max())
 
     def learning_rate(self, batch_size):
         """The one that goes with a batch size: in proportion to it below the noise scale for SGD, and constant above;
         with its square root for Adam. After McCandlish et al. (2018), equation 2.9, and Malladi et al. (2022)."""
-        factor = (1 / self.trained_at + 1 / self.scale) / (1 / batch_size + 1 / self.scale)
+        early = 1 / self.scales[0]
+        factor = (1 / self.trained_at + early) / (1 / batch_size + early)
         return float(f"{self.rate * (factor if self.optimizer == 'sgd' else factor**0.5):.2g}")
 
     def reasons(self):
@@ -95,8 +94,8 @@ class Advice:
             "save as many steps as they are larger; batches above it spend samples for hardly any progress."
         )
         yield (
-            f"Together: the time to the same progress is least at {best}; from {low} to {high} it is at most "
-            f"{100 * (NEARLY - 1):.0f} % longer."
+            f"Together: the time to the same progress is least at {best} early, and {self.best(self.scales[1])} later; "
+            f"from {low} to {high} it is at most {100 * (NEARLY - 1):.0f} % longer, early or later."
         )
         rule = "in proportion to B" if self.optimizer == "sgd" else "with √B"
         yield (
@@ -107,9 +106,8 @@ class Advice:
 
     def doubts(self):
         """What the advice does not know, in sentences."""
-        bests = [int(self.sizes[self.relative_time(scale).argmin()]) for scale in self.scales]
-        if bests[0] != bests[1]:
-            yield f"Early, {bests[0]} would be best, and later {bests[1]}: the batch could grow as training goes on."
+        if self.best(self.scales[1]) > self.batch_size:
+            yield "The noise scale grows: the batch could grow too as training goes on (chapter 19)."
         if self.trained_on < len(self.dataset.x_train):
             seen = f"{self.trained_on:,} of {len(self.dataset.x_train):,} samples"
             yield f"The short training saw {seen}; a longer one ends at larger noise scales."
@@ -255,7 +253,7 @@ def speeds(lab, optimizer, too_late, say):
             why = f"At {size} it no longer fits: {error}."
             break
         sizes.append(size)
-        steps.append(float(np.median(run["step_seconds"])))
+        steps.append(float(run["step_seconds"].min()))  # what else the machine does can only slow it
         memory.append(float(run["memory"][0]))
         speed = np.array(sizes) / steps
         if len(sizes) > 3 and speed[-2:].max() < 1.05 * speed[:-2].max():

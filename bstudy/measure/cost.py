@@ -17,6 +17,7 @@ from bstudy.measure.train import epoch_in_calls, on_device, optimizer_of
 from bstudy.models import Architecture
 from bstudy.store import Result
 
+CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
 CHILD = "import json, sys; from bstudy.measure.cost import {0}; print(json.dumps({0}(**json.loads(sys.argv[1]))))"
 
 
@@ -80,7 +81,7 @@ def throughput(batch_size, optimizer, seconds, model, samples, shape, classes, s
     )
     (before, _), found, spent = bytes_used(), [], 0.0
     while spent < seconds or len(found) < 2:
-        for *_, values, elapsed in epoch_in_calls(*settings, batch_size, False):
+        for *_, values, elapsed in epoch_in_calls(*settings, batch_size, False, seconds_a_call=seconds / CALLS):
             found.append(elapsed / values.shape[1])
             spent += elapsed
             if spent >= seconds:

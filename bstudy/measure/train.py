@@ -108,8 +108,18 @@ def epoch_order(samples, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(samples).astype(np.int32)
 
 
-def epoch_in_calls(model, optimizer, data, order, batch_size, norms, steps_a_call=None, steps_of=compiled_steps):
-    """Train for one epoch; about once a second, or after so many steps, yield the share of it done, the columns per
+def epoch_in_calls(
+    model,
+    optimizer,
+    data,
+    order,
+    batch_size,
+    norms,
+    steps_a_call=None,
+    steps_of=compiled_steps,
+    seconds_a_call=SECONDS_A_CALL,
+):
+    """Train for one epoch; after about so many seconds, or so many steps, yield the share of it done, the columns per
     step, and the seconds.
 
     The whole batches come first, then the smaller last one, which is a single step of another batch size.
@@ -128,7 +138,7 @@ def epoch_in_calls(model, optimizer, data, order, batch_size, norms, steps_a_cal
             started = time.perf_counter()
             values = [value.numpy()[first:last] for value in call(tf.constant(first), tf.constant(last))]
             seconds = time.perf_counter() - started
-            most = steps_a_call or max(1, int(SECONDS_A_CALL * (last - first) / seconds))
+            most = steps_a_call or max(1, int(seconds_a_call * (last - first) / seconds))
             first = last
             yield (offset + last * size) / order.shape[0], np.array(values), seconds
 
