@@ -1,8 +1,8 @@
 """Stopping on a signal: what was asked to stop ends by itself, soon and whole."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 
 
@@ -16,7 +16,8 @@ def stoppable(kept):
         stop.set()
         for number in signals:
             signal.signal(number, signal.SIG_DFL)
-        print(f"\nStopping: {kept()}.", file=sys.stderr, flush=True)
+        # not print, which raises where the signal came in the middle of another print
+        os.write(2, f"\nStopping: {kept()}.\n".encode(errors="replace"))
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals

@@ -32,7 +32,7 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
     19: {"batch_size": 2, "epochs": 1},
     20: {"small": 8, "large": 32, "epochs": 3},
-    21: {"batch_sizes": (8, 32), "learning_rates": (0.01, 0.1), "target": 0.8, "epochs": 3, "points": (1, 2)},
+    21: {"batch_sizes": (4, 8, 32), "learning_rates": (0.01, 0.1), "target": 0.8, "epochs": 3, "points": (1, 2)},
     22: {"batch_sizes": (4, 16), "sgd": 0.02, "target": 0.8, "epochs": 3},
     **{part_two: {"large": 32, "early": 1, "late": 2, "trials": 2} for part_two in (4, 5, 6, 7)},
 }
@@ -126,7 +126,10 @@ def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, tiny, store
 
 @pytest.mark.parametrize(
     "chapter",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each.number in (5, 6, 7, 14, 21))) for each in CHAPTERS],
+    [
+        pytest.param(each, marks=[pytest.mark.slow] * (each.number not in (1, 4, 9, 12, 16, 19, 22)))
+        for each in CHAPTERS
+    ],
     ids=lambda chapter: chapter.name,
 )
 def test_a_chapter_survives_divergence(chapter, tiny, store, tmp_path, capsys, redrawn):
