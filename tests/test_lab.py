@@ -77,7 +77,7 @@ def test_nothing_is_measured_where_one_question_cannot_be_answered(tiny, trained
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_what_is_measured_and_the_next_call_ends_on_the_same_bits(
-    tiny, trained, monkeypatch, capsys, number
+    tiny, trained, monkeypatch, capfd, number
 ):
     recipe, plain = Recipe.sgd(16, 0.1, 1).then(batch_size=8, epochs=5), train.measure
 
@@ -92,7 +92,7 @@ def test_a_signal_keeps_what_is_measured_and_the_next_call_ends_on_the_same_bits
     with pytest.raises(Interrupted, match=r"Stopped: 1 of 2 results are kept, .* goes on from there"):
         Lab(tiny, seeds=1).run({"run": recipe})
     assert signal.getsignal(number) == before
-    assert "Stopping: 1 of 2 results are kept, and what the running one has finished." in capsys.readouterr().err
+    assert "Stopping: 1 of 2 results are kept, and what the running one has finished." in capfd.readouterr().err
     kept = Store().read(recipe.key(tiny, 0))
     assert 1 / 6 < kept.share < 1
 
