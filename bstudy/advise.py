@@ -8,10 +8,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from bstudy import draw
@@ -21,7 +19,7 @@ from bstudy.experiment.cost import Throughput
 from bstudy.experiment.gradients import NoiseScale
 from bstudy.experiment.train import Phase, Recipe
 from bstudy.lab import Lab
-from bstudy.page import write_files
+from bstudy.page import plain_table, write_files
 from bstudy.progress import duration
 from bstudy.stats import noise_scale, noise_scale_interval
 
@@ -138,18 +136,8 @@ class Advice:
     def show(self, paths):
         """Print the page."""
         console = Console(highlight=False)
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        headings = (
-            "batch size",
-            "ms a step",
-            "samples a s",
-            "memory (MB)",
-            "time, early",
-            "time, late",
-            "learning rate",
-        )
-        for heading in headings:
-            table.add_column(heading, justify="right")
+        measured = "batch size", "ms a step", "samples a s", "memory (MB)"
+        table = plain_table(*measured, "time, early", "time, late", "learning rate")
         rows = zip(self.sizes, self.step_seconds, self.memory, *map(self.relative_time, self.scales), strict=True)
         for size, seconds, memory, early, late in rows:
             cells = (
@@ -214,7 +202,7 @@ def advise(lab, optimizer="sgd", budget=120.0, say=lambda text: None):
     if len(lab.dataset.x_train) < 2 * SMALL:
         raise InvalidInput(f"{lab.dataset.name} has {len(lab.dataset.x_train)} training samples; wanted {2 * SMALL}")
     sizes, steps, memory, no_larger = speeds(lab, optimizer, lambda: spent() > budget / 2, say)
-    a_sample = steps[np.abs(sizes - SMALL).argmin()] / SMALL
+    a_sample = (steps / sizes)[np.abs(sizes - SMALL).argmin()]  # seconds
     # four epochs to choose the rate, two more, evaluations, and the noise scales
     affordable = int((0.8 * max(1.0, budget - spent()) / a_sample - 2 * 8192) / 10)
     part = lab.dataset.part(min(MOST_SAMPLES, max(2 * SMALL, affordable)))

@@ -234,11 +234,10 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
 @dataset_option
 def bench(dataset):
     """Compare this training loop with Keras's fit, and with the matrix products alone, on your machine."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from bstudy.data import load
+    from bstudy.page import plain_table
 
     data = load(dataset)
     click.echo(f"Measuring on {data}, about a minute ...", err=True)
@@ -248,9 +247,7 @@ def bench(dataset):
     from bstudy.measure.bench import bench
 
     headings = ("batch size", "bstudy", "model.fit", "products", "bstudy / fit", "bstudy / products")
-    table = Table(*headings, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title="samples a second")
-    for column in table.columns:
-        column.justify = "right"
+    table = plain_table(*headings, title="samples a second")
     sizes = [size for size in (2, 8, 32, 128, 512, 1024) if size <= len(data.x_train)]
     for size, ours, fit, products in bench(data, sizes):
         speeds = (f"{speed:,.0f}" for speed in (ours, fit, products))

@@ -221,9 +221,8 @@ class Lab:
         starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
         if None in starts:
             raise BstudyError(f"what {experiment} begins from is no longer stored; the same command measures it again")
-        about = {"experiment": repr(experiment), "dataset": self.dataset.name, "seed": seed}
-        about["model"] = self.dataset.model.name
-        about["jobs"] = 1 if experiment.ALONE else self.jobs
+        about = {"experiment": repr(experiment), "dataset": self.dataset.name, "model": self.dataset.model.name}
+        about |= {"seed": seed, "jobs": 1 if experiment.ALONE else self.jobs}
         result = saved = begun
         saved_at = time.monotonic()
         started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)

@@ -199,9 +199,17 @@ def writing_into(folder):
         raise BstudyError(f"{folder} cannot be written to: {error.strerror or error}") from None
 
 
+def plain_table(*headings, title=None):
+    """An empty table for the terminal, of numbers under these headings."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def as_table(columns, rows):
-    """A table for the terminal."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    """A table of what was measured, for the terminal."""
+    table = plain_table()
     table.add_column("run")
     for column in columns:
         table.add_column(draw.quantity(column).heading, justify="right", no_wrap=True)

@@ -7,7 +7,7 @@ import numpy as np
 from bstudy.errors import InvalidInput
 from bstudy.experiment import Experiment, count, positive
 from bstudy.experiment.gradients import ascending
-from bstudy.experiment.train import Recipe
+from bstudy.experiment.train import Phase, Recipe
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,9 @@ class Throughput(Experiment):
     VERSION = 3
 
     def __post_init__(self):
-        object.__setattr__(self, "batch_size", count("batch_size", self.batch_size))
+        phase = Phase(self.batch_size, 1, 1, self.optimizer)  # which says what batch sizes and optimizers there are
+        object.__setattr__(self, "batch_size", phase.batch_size)
         object.__setattr__(self, "seconds", positive("seconds", self.seconds))
-        if self.optimizer not in ("sgd", "adam"):
-            raise InvalidInput(f"optimizer must be 'sgd' or 'adam', not {self.optimizer!r}")
 
     def check(self, dataset):
         Recipe.sgd(self.batch_size, 1, 1).check(dataset)

@@ -58,10 +58,8 @@ class GradientTrials(Experiment):
         return ((trials / self.trials, replace(self, trials=trials)) for trials in range(self.trials - 1, 0, -1))
 
     def guess(self, dataset):
-        weights, steps = (
-            dataset.architecture.multiplications(),
-            sum(-(-self.samples // size) for size in self.batch_sizes),
-        )
+        weights = dataset.architecture.multiplications()
+        steps = sum(-(-self.samples // size) for size in self.batch_sizes)
         return self.trials * weights * (steps * 10 / 3e10 + len(self.batch_sizes) * self.samples * 6 / 2e11)
 
     def reached(self, share):
@@ -102,10 +100,8 @@ class SingleBatches(Experiment):
         return (self.start,)
 
     def guess(self, dataset):
-        return (
-            2e-6 * self.draws * sum(self.batch_sizes)
-            + 2 * len(dataset.x_train) * dataset.architecture.multiplications() / 1e11
-        )
+        passes = len(dataset.x_train) * dataset.architecture.multiplications()
+        return 2e-6 * self.draws * sum(self.batch_sizes) + 2 * passes / 1e11
 
     def summary(self, run):
         squares = np.square(run["norm"], dtype=np.float64).mean(axis=2)
