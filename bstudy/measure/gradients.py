@@ -15,7 +15,15 @@ from bstudy.errors import InvalidInput
 from bstudy.experiment.gradients import GradientTrials, NoiseScale, SingleBatches, StepNorms
 from bstudy.measure import THREADS, about
 from bstudy.measure.model import built, final_weights, put, shared, xla
-from bstudy.measure.train import epoch_in_calls, epoch_order, loss_and_gradients, on_device, optimizer_of, step
+from bstudy.measure.train import (
+    batches_of,
+    epoch_in_calls,
+    epoch_order,
+    loss_and_gradients,
+    on_device,
+    optimizer_of,
+    step,
+)
 from bstudy.store import Result
 
 NO_STEP = 1e-30  # a learning rate that changes no gradient in float32
@@ -37,16 +45,14 @@ def compiled_trial(model, batch_size, samples, update):
 
     @tf.function(jit_compile=xla(model))
     def trial(x, y, drawn, start):
-        rows = tf.reshape(x, [x.shape[0], -1])
+        batch = batches_of(x, y, drawn)
 
         def gradient(first, size):
-            batch = tf.slice(drawn, [first], [size])
-            images = tf.reshape(tf.gather(rows, batch), [size, *x.shape[1:]])
             if update == "sgd":
-                found = step(model, optimizer, images, tf.gather(y, batch))[1][kernel]
+                found = step(model, optimizer, *batch(first, size))[1][kernel]
             else:
                 variables = model.trainable_variables[kernel : kernel + 1]
-                _, (found,) = loss_and_gradients(model, variables, images, tf.gather(y, batch))
+                _, (found,) = loss_and_gradients(model, variables, *batch(first, size))
             return found * (size / samples)
 
         put(model, start)
@@ -121,12 +127,10 @@ def compiled_squares(model, small, parts):
 
     @tf.function(jit_compile=xla(model))
     def squares(x, y, drawn):
-        rows = tf.reshape(x, [x.shape[0], -1])
+        batch = batches_of(x, y, drawn)
         mean, total, i = tf.constant(0.0), [tf.zeros_like(variable) for variable in variables], tf.constant(0)
         while i < parts:
-            part = tf.slice(drawn, [i * small], [small])
-            images = tf.reshape(tf.gather(rows, part), [small, *x.shape[1:]])
-            _, gradients = loss_and_gradients(model, variables, images, tf.gather(y, part))
+            _, gradients = loss_and_gradients(model, variables, *batch(i * small, small))
             mean += squared(gradients) / parts
             total = [before + gradient / parts for before, gradient in zip(total, gradients, strict=True)]
             i += 1

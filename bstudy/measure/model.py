@@ -168,6 +168,11 @@ def evaluate(model, x, y, batch_size=EVALUATION_BATCH):
     return loss / len(x), correct / len(x)
 
 
+def norm(tensors):
+    """The Euclidean norm of all their entries together."""
+    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tensor)) for tensor in tensors]))
+
+
 def distances(weights, initial):
     """How far weights are from where they began, and how large they are, in the columns of a Recipe.
 

@@ -9,7 +9,7 @@ import functools
 import tensorflow as tf
 
 from bstudy.measure import replica_devices
-from bstudy.measure.model import cross_entropy
+from bstudy.measure.model import cross_entropy, norm
 
 
 @functools.cache
@@ -48,18 +48,14 @@ def replicated_steps(strategy, model, optimizer, batch_size, norms):
     # one for each replica, since a trace holds the variables of the replica that it was made on
     compiled = [tf.function(loss_and_gradients, jit_compile=True) for _ in share]
 
-    def norm(tensors):
-        return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tensor)) for tensor in tensors]))
-
     def step(x, y, batch):
         replica = tf.distribute.get_replica_context()
         number = tf.get_static_value(replica.replica_id_in_sync_group)
         first, size = share[number]
         loss, gradients = compiled[number](x, y, tf.slice(batch, [first], [size]))
         before = [tf.identity(variable) for variable in model.trainable_variables] if norms else []
-        optimizer.apply_gradients(
-            zip(gradients, model.trainable_variables, strict=True)
-        )  # Keras sums them over replicas
+        pairs = zip(gradients, model.trainable_variables, strict=True)
+        optimizer.apply_gradients(pairs)  # Keras sums them over replicas
         values = [replica.all_reduce("SUM", loss)]
         if norms:
             updates = [new - old for new, old in zip(model.trainable_variables, before, strict=True)]

@@ -17,6 +17,7 @@ from bstudy.measure.model import (
     distances,
     evaluate,
     initial_weights,
+    norm,
     put,
     shared,
     stored_weights,
@@ -46,6 +47,17 @@ def step(model, optimizer, x, y):
     return loss, gradients
 
 
+def batches_of(x, y, order):
+    """In a compiled call: batch(first, size) gives the samples, and their labels, that are next in this order."""
+    rows = tf.reshape(x, [x.shape[0], -1])  # XLA gathers rows faster than images
+
+    def batch(first, size):
+        taken = tf.slice(order, [first], [size])
+        return tf.reshape(tf.gather(rows, taken), [size, *x.shape[1:]]), tf.gather(y, taken)
+
+    return batch
+
+
 def optimizer_of(model, name, strategy=None):
     """The one optimizer of this name for this model."""
     return _optimizer_of(model, name, strategy)
@@ -67,19 +79,14 @@ def compiled_steps(model, optimizer, batch_size, norms):
     to before `last`: the loss, and where asked for the norms of gradient and update.
     """
 
-    def norm(tensors):
-        return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tensor)) for tensor in tensors]))
-
     @tf.function(jit_compile=xla(model))
     def steps(x, y, order, offset, first, last):
-        rows = tf.reshape(x, [x.shape[0], -1])  # XLA gathers rows faster than images
+        batch = batches_of(x, y, order)
         measured = [tf.TensorArray(tf.float32, order.shape[0] // batch_size) for _ in range(3 if norms else 1)]
         i = first
         while i < last:  # not `for i in tf.range(first, last)`, which XLA compiles again for each pair of bounds
-            batch = tf.slice(order, [offset + i * batch_size], [batch_size])
             before = [tf.identity(variable) for variable in model.trainable_variables] if norms else []
-            images = tf.reshape(tf.gather(rows, batch), [batch_size, *x.shape[1:]])
-            loss, gradients = step(model, optimizer, images, tf.gather(y, batch))
+            loss, gradients = step(model, optimizer, *batch(offset + i * batch_size, batch_size))
             values = [loss]
             if norms:
                 updates = [new - old for new, old in zip(model.trainable_variables, before, strict=True)]
