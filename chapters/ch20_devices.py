@@ -27,7 +27,7 @@ PART = "VII. Changing the batch, and many devices"
 def experiments(small=64, large=1024, learning_rate=0.05, epochs=30, replicas=(2, 3)):
     reference, enlarged = Recipe.sgd(small, learning_rate, epochs), Recipe.sgd(large, learning_rate, epochs)
     alone, raised, rising = reference.cut(1), learning_rate * large / small, max(1, epochs // 6)
-    first, *rates = np.linspace(learning_rate, raised, rising, endpoint=False).round(12)
+    first, *rates = (round(rate, 12) for rate in np.linspace(learning_rate, raised, rising, endpoint=False).tolist())
     warmed_up = Recipe.sgd(large, first, 1)
     for rate in rates:
         warmed_up = warmed_up.then(learning_rate=rate)
