@@ -31,9 +31,8 @@ def findings(chapters, folder):
 
 def cells(verdict):
     """The text, what was measured, what was published, and the outcome of a claim, as it is in the json."""
-    found, *bounds = (
-        nan if number is None else float(number) for number in (verdict["estimate"], *verdict["interval"])
-    )
+    numbers = (verdict["estimate"], *verdict["interval"])
+    found, *bounds = (nan if number is None else float(number) for number in numbers)
     claim = Claim(**(verdict | {"estimate": found, "interval": tuple(bounds)}))
     published = "" if claim.published is None else f"{claim.published:.3g}"
     return claim.claim, estimate(claim), published, MARKS[claim.outcome][0]

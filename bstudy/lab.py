@@ -243,19 +243,20 @@ class Lab:
         except Exception as error:  # out of memory, or without the other machines: what was finished is kept
             if result is not saved:
                 self.store.write(key, result)
-            if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
-                raise BstudyError(
-                    f"{experiment} needs more memory than there is; a smaller batch size needs less"
-                ) from error
-            if not isinstance(error, BstudyError) and not self.dataset.model.is_the_books:
-                lines = str(
-                    error
-                ).splitlines()  # TensorFlow's begin with where in the code, and end with what was given
-                reason = next((line.strip() for line in lines if "Error: " in line), f"{type(error).__name__}: {error}")
-                raise BstudyError(
-                    f"the model {self.dataset.model} failed at {experiment}: {reason.splitlines()[0]}"
-                ) from error
+            if reason := self._reason(error, experiment):
+                raise BstudyError(reason) from error
             raise
+
+    def _reason(self, error, experiment):
+        """A sentence on what went wrong where a user can mend it, and else nothing."""
+        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+            return f"{experiment} needs more memory than there is; a smaller batch size needs less"
+        if isinstance(error, BstudyError) or self.dataset.model.is_the_books:
+            return None
+        told = f"{type(error).__name__}: {error}".splitlines()
+        # TensorFlow's messages begin with where in the code that was, and end with what was given
+        cause = next((line.strip() for line in str(error).splitlines() if "Error: " in line), told[0])
+        return f"the model {self.dataset.model} failed at {experiment}: {cause}"
 
     def _runs(self, experiment, answers):
         results = [answers[experiment.key(self.dataset, seed)] for seed in self.seeds]

@@ -225,9 +225,9 @@ def as_table(columns, rows):
 
 def digits(value, significant=3):
     """How many decimals show so many significant digits."""
-    return (
-        max(0, significant - 1 - math.floor(math.log10(abs(value)))) if math.isfinite(value) and value else significant
-    )
+    if not math.isfinite(value) or not value:
+        return significant
+    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
 
 
 def estimate(claim):
@@ -243,10 +243,9 @@ def estimate(claim):
 
 def evidence(claim):
     """The numbers of a verdict, as a line."""
-    bounds = [
-        f"{side} {bound:g}" for side, bound in (("above", claim.above), ("below", claim.below)) if bound is not None
-    ]
-    parts = [estimate(claim), f"held if {' and '.join(bounds)}"]
+    bounds = {"above": claim.above, "below": claim.below}
+    held = " and ".join(f"{side} {bound:g}" for side, bound in bounds.items() if bound is not None)
+    parts = [estimate(claim), f"held if {held}"]
     if claim.published is not None:
         parts.append(f"published {claim.published:g}")
     return "; ".join(parts + [claim.why] * bool(claim.why))
@@ -270,12 +269,11 @@ def plain(value):
 def as_json(value, indent=""):
     """JSON text in which only arrays of plain values share a line."""
     if isinstance(value, dict) and value:
-        parts, (left, right) = (
-            [f"{json.dumps(name)}: {as_json(item, indent + ' ')}" for name, item in value.items()],
-            "{}",
-        )
+        left, right = "{}"
+        parts = [f"{json.dumps(name)}: {as_json(item, indent + ' ')}" for name, item in value.items()]
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        parts, (left, right) = [as_json(item, indent + " ") for item in value], "[]"
+        left, right = "[]"
+        parts = [as_json(item, indent + " ") for item in value]
     else:
         separators = (",", ": ")  # a column may have ten thousand numbers
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=separators)
