@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import click
 
@@ -205,7 +206,13 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
     default=0,
     help="Decides the initial weights and the order of the samples.",
 )
-@option("--json", "json_file", type=click.File("w", lazy=True), metavar="FILE|-", help="Write the numbers there.")
+@option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
+    metavar="FILE|-",
+    help="Write the numbers there.",
+)
 @model_option
 @devices_option
 @quiet_option
@@ -219,15 +226,22 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
         recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "--then"))
 
     from bstudy.lab import Lab
-    from bstudy.page import outcome, plain
+    from bstudy.page import outcome, plain, writing_into
 
     lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
-    numbers = plain(outcome(lab.run({"run": recipe})["run"]))
-    if json_file is None or json_file.name != "-":
-        for name, value in numbers.items():
-            click.echo(f"{name:18} {value}")
     if json_file is not None:
-        click.echo(json.dumps(numbers, indent=1, allow_nan=False), json_file)
+        with writing_into(json_file.parent):
+            pass  # a folder that cannot be written to is told before the training
+    numbers = plain(outcome(lab.run({"run": recipe})["run"]))
+    text = json.dumps(numbers, indent=1, allow_nan=False)
+    if json_file == Path("-"):
+        click.echo(text)
+        return
+    for name, value in numbers.items():
+        click.echo(f"{name:18} {value}")
+    if json_file is not None:
+        with writing_into(json_file.parent):
+            json_file.write_text(text + "\n", encoding="utf-8")
 
 
 @main.command()

@@ -126,6 +126,7 @@ COMMANDS = [
     (train(optimizer="lion"), "'lion' is not one of 'sgd', 'adam'"),
     (train(seed=-1), "-1 is not in the range"),
     (train(seed=HUGE), "is not in the range"),
+    (train(json="."), "is a directory"),
     (train(then="batch_size"), "--then 'batch_size' names nothing that can be set"),
     (train(then="speed=3"), "--then 'speed=3' names nothing that can be set"),
     (train(then="epochs=0"), "epochs must be a whole number of at least 1, not 0"),
