@@ -13,6 +13,13 @@ from bstudy.data import load
 from bstudy.models import Model
 from bstudy.page import Page
 
+SMALL_MODEL = """
+from keras import Input, Sequential, layers
+
+def small(input_shape, classes):
+    hidden = [layers.Dense(8, activation="relu"), layers.Dense(8, activation="relu")]
+    return Sequential([Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+"""
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
 
 
@@ -47,6 +54,16 @@ def tiny_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny(tiny_file):
     return load(tiny_file)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """The name of a reader's model, for what takes half a minute among the million weights of the study's."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "of_a_reader.py").write_text(SMALL_MODEL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield "of_a_reader:small"
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("form", [["."], ["-e", "."]], ids=["regular", "editable"])
+@pytest.mark.parametrize(
+    "form", [["."], pytest.param(["-e", "."], marks=pytest.mark.slow)], ids=["regular", "editable"]
+)
 def test_installed_it_finds_its_chapters_and_styles(form, tmp_path):
     copy = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
     venv.create(tmp_path / "venv", with_pip=False)

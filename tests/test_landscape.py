@@ -12,8 +12,8 @@ POINT = Recipe.sgd(16, 0.1, 3)
 
 
 @pytest.fixture(scope="module")
-def lab(tiny, tmp_path_factory):
-    return Lab(tiny, 1, Store(tmp_path_factory.mktemp("home")), quiet=True)
+def lab(tiny, small_model, tmp_path_factory):
+    return Lab(tiny, 1, Store(tmp_path_factory.mktemp("home")), quiet=True, model=small_model)
 
 
 def test_the_highest_point_of_a_box_around_the_minimum_of_a_quadratic_is_a_corner():
@@ -44,7 +44,7 @@ def test_the_leading_eigenvalue_of_a_known_matrix():
 def test_sharpness_is_the_rise_of_the_training_loss(lab, tiny, numpy_gradients):
     (run,) = lab.run({"around": Sharpness(POINT, (1e-3, 1e-5))}).values()
     for i, seed in enumerate(run.seeds):
-        result = lab.store.read(POINT.key(tiny, seed), state=True)
+        result = lab.store.read(POINT.key(lab.dataset, seed), state=True)
         weights = [result.state[f"weight_{i}"].astype(float) for i in range(6)]
         loss, gradients = numpy_gradients(weights, tiny.x_train, tiny.y_train)
         assert run["loss"][i] == pytest.approx(loss, rel=1e-5)
@@ -57,7 +57,7 @@ def test_sharpness_is_the_rise_of_the_training_loss(lab, tiny, numpy_gradients):
 
 def test_the_eigenvalue_is_that_of_the_hessian(lab, tiny, numpy_gradients):
     (run,) = lab.run({"around": Sharpness(POINT, (1e-3, 1e-5))}).values()
-    result = lab.store.read(POINT.key(tiny, 0), state=True)
+    result = lab.store.read(POINT.key(lab.dataset, 0), state=True)
     weights = [result.state[f"weight_{i}"].astype(float) for i in range(6)]
     direction = [np.random.default_rng(1).normal(size=weight.shape) for weight in weights]
     for _ in range(30):  # power iteration, on differences of NumPy's gradients
