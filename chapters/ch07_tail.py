@@ -31,35 +31,35 @@ def experiments(large=1024, early=2, late=30, trials=5, learning_rate=0.01):
 def figure(runs, fig):
     upper, (shape, direction) = fig.subplots(2, 2)
     for axes, (when, run) in zip(upper, runs.items(), strict=True):
-        sizes, counts = run.experiment.batch_sizes, run["histogram"].sum(axis=(0, 2))
+        sizes, counts = run.experiment.batch_sizes, run["counts"].sum(axis=0)
         for i, size in enumerate(sizes):
             if size in (1, 8, 64, 256, 1024):
                 draw.histogram(axes, run["edges"][0], counts[i], size)
         axes.set(title=when, xlabel="entry of the gradient")
         line = {"color": "C0" if when == "early" else "C1", "label": when}
         filled = slice(run.experiment.trials)  # blocks: trial i is in block i modulo 5
-        blocks = kurtosis(run["power_sums"][:, :, filled], run["histogram"][:, :, filled])
+        blocks = kurtosis(run["power_sums"][:, :, filled], run["entries"][:, :, filled])
         for axes, values in ((shape, blocks), (direction, run["cosine_to_smallest"])):
             draw.by_batch_size(axes, sizes, np.concatenate(np.moveaxis(values, 2, 1)), yscale="linear", **line)
     shape.set_ylabel("kurtosis of the entries")
     direction.set_ylabel("cosine to that of B = 1")
 
 
-def kurtosis(power_sums, histogram):
-    """The fourth moment of the entries over the squared second; their mean is zero, as that of each error δ is."""
-    _, second, _, fourth = np.moveaxis(power_sums, -1, 0) / histogram.sum(axis=-1)
+def kurtosis(power_sums, entries):
+    """The fourth moment of so many entries over the squared second; their mean is zero, as that of each error δ is."""
+    _, second, _, fourth = np.moveaxis(power_sums, -1, 0) / entries
     return fourth / second**2
 
 
 def verdicts(runs):
     for when, run in runs.items():
-        counts, power_sums = run["histogram"].sum(axis=2), run["power_sums"].sum(axis=2)  # over blocks
+        counts, power_sums = run["counts"], run["power_sums"].sum(axis=2)  # over blocks
         middles = np.abs(run["edges"][0, 1:] + run["edges"][0, :-1]) / 2
         large = 4 * np.sqrt((power_sums[:, -1, 1] / counts[:, -1].sum(axis=-1)).mean())  # 4 root mean squares at 1024
         tail = counts[:, :, 1:-1][..., middles > large].sum(axis=-1) + np.where(run.diverged, np.nan, 1)[:, None]
         centre = counts[:, :, 1:-1][..., middles < large / 16].sum(axis=-1) / counts.sum(axis=-1)
         longer, unlike = np.log10(tail[:, -1] / tail[:, 0]), centre[:, 0] - centre[:, -1] + 0 * tail[:, 0]
-        shape = np.log(kurtosis(power_sums, counts))
+        shape = np.log(kurtosis(power_sums, run["entries"].sum(axis=2)))
         yield claim(
             f"Very large entries are far more frequent at 1024 than at 1, {when} (log₁₀ of the ratio).",
             longer, above=1, published=3,

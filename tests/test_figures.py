@@ -27,7 +27,7 @@ def test_a_kept_figure_is_drawn_again_from_its_numbers(path, redrawn):
     if not all("dtypes" in run for run in record["runs"].values()):
         pytest.skip("its json does not say the columns' dtypes: draw it again with 'bstudy figures'")
     assert redrawn(record) == path.with_suffix(".svg").read_bytes()
-    assert path.stat().st_size < 750_000
+    assert path.stat().st_size < 500_000
 
 
 @pytest.fixture

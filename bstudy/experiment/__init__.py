@@ -49,6 +49,7 @@ class Experiment:
 
     VERSION = 1  # raised when the way of measuring this kind changes, so that old answers are not taken for new ones
     GAPS = ()  # columns in which NaN does not say that a run diverged
+    DERIVED = {}  # noqa: RUF012 - column -> what it is of the measured columns, for those that read it
     ALONE = False  # whether its answer is of seconds or bytes, which what runs beside it would disturb
 
     def key(self, dataset, seed):
@@ -103,6 +104,8 @@ class Runs:
 
     def __getitem__(self, name):
         """Raises KeyError, with the names there are, where there is no such column."""
+        if name not in self._columns and name in self.experiment.DERIVED:
+            self._columns[name] = self.experiment.DERIVED[name](self._columns)
         if name not in self._columns:
             raise KeyError(f"{self.experiment!r} has no column {name!r}; it has {', '.join(sorted(self._columns))}")
         self.used.add(name)

@@ -33,6 +33,9 @@ class GradientTrials(Experiment):
       histogram   (batch sizes, blocks, edges + 1)  of G's entries: below the first edge, between two, above the last
       edges       (edges,)  symmetric about zero, with steps of a twentieth of a decade
       extremes    (batch sizes, 2)  the smallest and the largest entry
+    and, summed from the histogram,
+      counts      (batch sizes, edges + 1)  the histogram of all blocks
+      entries     (batch sizes, blocks)  how many entries there are
     """
 
     start: Recipe
@@ -41,6 +44,11 @@ class GradientTrials(Experiment):
     update: str = "sgd"
     samples: int = 1024
     learning_rate: float = 0.01
+
+    DERIVED = {  # noqa: RUF012
+        "counts": lambda columns: columns["histogram"].sum(axis=2),
+        "entries": lambda columns: columns["histogram"].sum(axis=3),
+    }
 
     def __post_init__(self):
         set_field = object.__setattr__
