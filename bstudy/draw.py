@@ -130,7 +130,7 @@ def ridges(axes, batch_sizes, samples):
     for row, (size, values) in enumerate(zip(batch_sizes, samples, strict=True)):
         if np.ptp(values) > 0:  # not where runs diverged, or there is one sample
             reach = np.ptp(values)
-            grid = np.linspace(values.min() - reach, values.max() + reach, 400)
+            grid = np.linspace(values.min() - reach, values.max() + reach, 200)
             height = gaussian_kde(values)(grid)
             seen = height > height.max() / 1000
             top = row + 1.8 * (height / height.max())[seen]
