@@ -17,6 +17,7 @@ from bstudy.options import (
     folder_option,
     format_option,
     jobs_option,
+    json_option,
     model_option,
     option,
     quiet_option,
@@ -206,13 +207,7 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
     default=0,
     help="Decides the initial weights and the order of the samples.",
 )
-@option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
-    metavar="FILE|-",
-    help="Write the numbers there.",
-)
+@json_option
 @model_option
 @devices_option
 @quiet_option

@@ -36,6 +36,10 @@ jobs_option = option(
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
 folder_option = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+json_option = option(
+    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
+    metavar="FILE|-", help="Write the numbers there.",
+)  # fmt: skip
 format_option = option(
     "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg")
 )
