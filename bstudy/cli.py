@@ -202,11 +202,9 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
 @option("--then", multiple=True, metavar="KEY=VALUE,...", help="Go on with changes, such as batch_size=64,epochs=10.")
 @dataset_option
 @option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0,
     help="Decides the initial weights and the order of the samples.",
-)
+)  # fmt: skip
 @json_option
 @model_option
 @devices_option
