@@ -61,6 +61,10 @@ class Chapter:
         """`name=value` texts of the parameters that are not as the chapter has them."""
         return [f"{name}={as_text(value)}" for name, value in parameters.items() if value != self.parameters[name]]
 
+    def command(self, parameters):
+        """What runs the chapter with these parameters, but for the data set and the number of seeds."""
+        return f"bstudy chapter {self.number}" + "".join(f" --set {each}" for each in self.changed(parameters))
+
 
 def as_text(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -125,6 +129,21 @@ def chapters():
             defaults = {name: p.default for name, p in inspect.signature(module.experiments).parameters.items()}
             found.append(Chapter(int(match[1]), module.PART, finding, text, defaults, module))
     return sorted(found, key=lambda chapter: chapter.number)
+
+
+def chapters_with_set(texts):
+    """[(chapter, parameters)] of all chapters, with `NAME=VALUE` texts laid over where a chapter has that parameter.
+
+    Raises InvalidInput where no chapter has one, or it is no value.
+    """
+
+    def named(text):
+        return text.partition("=")[0].strip().replace("-", "_")
+
+    found = chapters()
+    every = {name: default for each in found for name, default in each.parameters.items()}
+    read_settings(texts, every, "--set")
+    return [(each, each.with_set([text for text in texts if named(text) in each.parameters])) for each in found]
 
 
 def chapter(number):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -22,15 +21,10 @@ from bstudy.options import (
     option,
     quiet_option,
     seeds_option,
+    settings_option,
     style_option,
+    told,
 )
-
-
-def told(dataset, seeds, model):
-    """The options that name these data, seeds and model again, where they are not the defaults."""
-    words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
-    words += ["--model", model] * (model != "mlp")
-    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 class Commands(click.Group):
@@ -95,7 +89,7 @@ class ChapterCommand(click.Command):
 @click.argument("number", type=int)
 @dataset_option
 @seeds_option
-@option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the chapter.")
+@settings_option(help="Change a parameter of the chapter.")
 @folder_option(default="bstudy-out")
 @format_option
 @style_option
@@ -144,30 +138,31 @@ def write_book(dataset, seeds, out, model, devices, jobs, quiet):
 @main.command()
 @dataset_option
 @seeds_option
+@settings_option(help="Change a parameter, in every chapter that has it.")
 @folder_option(default="bstudy-out")
 @format_option
 @style_option
 @model_option
-def figures(dataset, seeds, out, formats, style, model):
+def figures(dataset, seeds, settings, out, formats, style, model):
     """Draw the figures of all chapters from what is stored, list the findings in findings.md, and measure nothing."""
-    from bstudy.book import chapters
+    from bstudy.book import chapters_with_set
     from bstudy.findings import findings
     from bstudy.lab import Lab
     from bstudy.page import Page, writing_into
 
     lab, missing = Lab(dataset, seeds, model=model, measure=False), 0
-    for chapter in chapters():
+    asked = chapters_with_set(settings)
+    for chapter, parameters in asked:
         try:
-            paths = Page.of(chapter, chapter.parameters, lab).write(out, formats, style)
+            paths = Page.of(chapter, parameters, lab).write(out, formats, style)
             click.echo("  ".join(map(str, paths)))
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
-            way = f"; measure with: bstudy chapter {chapter.number}{told(dataset, seeds, model)}" * isinstance(
-                error, NotMeasured
-            )
+            command = f"{chapter.command(parameters)}{told(dataset, seeds, model)}"
+            way = f"; measure with: {command}" if isinstance(error, NotMeasured) else ""
             click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
     with writing_into(out):
-        (out / "findings.md").write_text(findings(chapters(), out), encoding="utf-8")
+        (out / "findings.md").write_text(findings([chapter for chapter, _ in asked], out), encoding="utf-8")
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
 

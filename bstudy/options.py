@@ -1,6 +1,7 @@
 """The options that several commands share: what they are called, take and mean."""
 
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,7 @@ jobs_option = option(
 quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
 seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
 folder_option = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+settings_option = partial(option, "--set", "settings", multiple=True, metavar="NAME=VALUE")
 json_option = option(
     "--json", "json_file", type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
     metavar="FILE|-", help="Write the numbers there.",
@@ -54,3 +56,10 @@ def seconds_of(context, parameter, value):
 
 
 budget_option = option("--budget", default="2m", callback=seconds_of, help="About how long to measure: 90s, 2m, 1h.")
+
+
+def told(dataset, seeds, model):
+    """The options that name these data, seeds and model again, where they are not the defaults."""
+    words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
+    words += ["--model", model] * (model != "mlp")
+    return "".join(f" {shlex.quote(word)}" for word in words)

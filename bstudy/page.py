@@ -64,8 +64,7 @@ class Page:
     @property
     def command(self):
         """What makes this page, but for the data set and the number of seeds."""
-        changed = self.chapter.changed(self.parameters)
-        return f"bstudy chapter {self.chapter.number}" + "".join(f" --set {change}" for change in changed)
+        return self.chapter.command(self.parameters)
 
     @property
     def setting(self):

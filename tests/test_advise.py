@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bstudy import draw
 from bstudy.advise import Advice
+from bstudy.cli import main
 
 SIZES = np.array([16, 32, 64, 128, 256, 512, 1024])
 
@@ -69,13 +71,16 @@ def limited(input_shape, classes):
 """
 
 
-def test_the_command_measures_up_to_where_it_no_longer_fits_and_advises(bstudy, tmp_path):
+def test_the_command_measures_up_to_where_it_no_longer_fits_and_advises(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     random, labels = np.random.default_rng(0), np.arange(130) % 2
     x = random.normal(size=(130, 6)) + labels[:, None]
     np.savez(tmp_path / "mine.npz", x_train=x[:100], y_train=labels[:100], x_test=x[100:], y_test=labels[100:])
     (tmp_path / "limited.py").write_text(LIMITED)
-    done = bstudy("advise", "--dataset", "mine.npz", "--model", "limited:limited", "--budget", "10m", "--format", "svg")
-    assert done.returncode == 0, done.stderr
+    words = ["--dataset", "mine.npz", "--model", "limited:limited", "--budget", "10m", "--format", "svg"]
+    done = CliRunner().invoke(main, ["advise", *words])
+    assert done.exit_code == 0, done.stderr
     record = json.loads((tmp_path / "bstudy-out" / "advice.json").read_text())
     page = " ".join(done.stdout.split())
     assert record["batch_sizes"] == [16, 32] and "At 64 it no longer fits" in page

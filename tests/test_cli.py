@@ -81,11 +81,11 @@ def test_the_help_of_a_chapter_tells_its_parameters(bstudy):
     assert "Parameters of" not in bstudy("chapter", "--help").stdout
 
 
-TRAIN = ["train", "--batch-size", 512, "--learning-rate", 0.01, "--epochs", 1]
+TRAIN = ["train", "--batch-size", "512", "--learning-rate", "0.01", "--epochs", "1"]
 
 
 def test_train_writes_the_numbers_of_a_run(bstudy, tmp_path):
-    done = bstudy(*TRAIN, "--then", "batch_size=360,epochs=2", "--seed", 1, "--json", "-")
+    done = CliRunner().invoke(main, [*TRAIN, "--then", "batch_size=360,epochs=2", "--seed", "1", "--json", "-"])
     numbers = json.loads(done.stdout)
     assert list(numbers) == [
         "test_accuracy", "train_accuracy", "test_loss", "train_loss", "weight_distance", "bias_distance", "weight_norm",

@@ -50,13 +50,18 @@ def test_what_is_stored_is_drawn_and_of_the_rest_it_says_how_it_is_measured(seco
     assert Image.open(tmp_path / "bstudy-out/ch02.png").size == (1920, 1080)
 
 
-def test_the_command_that_measures_names_the_data_and_the_seeds(second, bstudy, tiny_file):
-    told = bstudy("figures", "--dataset", tiny_file, "--seeds", 2).stderr.splitlines()
-    assert "chapter 1: batch_size 64 is larger than the training set of tiny, which has 50 samples" in told[0]
-    told = bstudy("figures", "--model", "cnn").stderr.splitlines()
-    assert told[1] == "bstudy: chapter 2: 9 results are not measured yet; measure with: bstudy chapter 2 --model cnn"
-    told = bstudy("figures", "--seeds", 4).stderr.splitlines()
-    assert told[1] == "bstudy: chapter 2: 3 results are not measured yet; measure with: bstudy chapter 2 --seeds 4"
+def test_the_command_that_measures_names_the_data_the_seeds_and_what_is_set(second, tiny_file, tmp_path):
+    def told(*words):
+        return CliRunner().invoke(main, ["figures", "--out", str(tmp_path / "out"), *words]).stderr.splitlines()
+
+    lines = told("--dataset", str(tiny_file), "--seeds", "2")
+    assert "chapter 1: batch_size 64 is larger than the training set of tiny, which has 50 samples" in lines[0]
+    lines = told("--model", "cnn")
+    assert lines[1] == "bstudy: chapter 2: 9 results are not measured yet; measure with: bstudy chapter 2 --model cnn"
+    lines = told("--seeds", "4", "--set", "trials=9")
+    assert lines[1] == "bstudy: chapter 2: 3 results are not measured yet; measure with: bstudy chapter 2 --seeds 4"
+    assert lines[3].endswith("measure with: bstudy chapter 4 --set trials=9 --seeds 4")
+    assert "--set 'trial=9' names nothing that can be set" in told("--set", "trial=9")[0]
 
 
 def test_where_all_is_stored_it_succeeds_without_tensorflow(second, tmp_path, monkeypatch):
