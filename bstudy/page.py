@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 from rich import box
 from rich.console import Console, Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -124,7 +123,7 @@ class Page:
                 console.print(part, width=min(console.width, 100))
 
         say(Text(f"\nChapter {chapter.number} · {chapter.part}", "dim"), Text(f"{chapter.finding}\n", "bold"))
-        prose, verdicts = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+        prose, verdicts, exercises = (Table.grid(padding=(0, space)) for space in (2, 2, 1))
         for section in ("Claim", "Compare", "Look for", "Source"):
             prose.add_row(Text(section, "bold"), Text(chapter.text[section]))
         say(prose, "")
@@ -132,9 +131,9 @@ class Page:
         for claim in self.claims:
             mark, colour = MARKS[claim.outcome]
             verdicts.add_row(Text(mark, f"bold {colour}"), Group(Text(claim.claim), Text(evidence(claim), "dim")))
-        say(verdicts, Text("\nExercises", "bold"))
         for number, exercise in enumerate(chapter.text["Exercises"], 1):
-            say(Padding(Text(f"{number}. {exercise}"), (0, 0, 0, 2)))
+            exercises.add_row(f"  {number}.", Text(exercise))
+        say(verdicts, Text("\nExercises", "bold"), exercises)
         settings = " ".join(f"{name}={as_text(value)}" for name, value in self.parameters.items())
         say(Text("\nParameters  ", "bold").append(f"{settings}  (--set NAME=VALUE)", "not bold"))
         console.print(Text("Files       ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
@@ -166,7 +165,7 @@ class Page:
             shown = draw.quantity(column)
             mean, half = interval(values * np.array(shown.factor))
             number = f".{digits(mean) if shown.decimals is None else shown.decimals}f"
-            cell = f"{mean:{number}}" + ("" if math.isnan(half) else f" ± {half:{number}}")
+            cell = f"{mean:{number}}" + (f" ± {half:{number}}" if half > 0 else "")
             cells[column] = cell if not math.isnan(mean) else "–"
             source = published.get(column, math.nan) * shown.factor
             if not math.isnan(source):
