@@ -69,7 +69,7 @@ def figure(runs, fig):
 def verdicts(runs):
     sizes, _, _, critical, machine = two_limits(runs)
     points, scales = noise_scales(runs)
-    yield claim("The noise scale grows along the run (ratio).", scales[:, -1] / scales[:, 0], above=1)
+    yield claim("The noise scale grows along the run (doublings).", np.log2(scales[:, -1] / scales[:, 0]), above=0)
     on_the_way = runs["run"]["test_accuracy"][:, points] <= of_kind(Target, runs)[0].experiment.accuracy
     on_the_way[:, 0] = True
     ratio = np.mean(np.log2(scales), axis=1, where=on_the_way) - np.log2(critical)
