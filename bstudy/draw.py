@@ -130,12 +130,13 @@ def ridges(axes, batch_sizes, samples):
     for row, (size, values) in enumerate(zip(batch_sizes, samples, strict=True)):
         if np.ptp(values) > 0:  # not where runs diverged, or there is one sample
             reach = np.ptp(values)
-            grid = np.linspace(values.min() - reach, values.max() + reach, 200)
+            grid = np.linspace(values.min() - reach, values.max() + reach, 150)
             height = gaussian_kde(values)(grid)
             seen = height > height.max() / 1000
-            top = row + 1.8 * (height / height.max())[seen]
-            axes.fill_between(grid[seen], row, top, color=colour(size), alpha=0.8, linewidth=0, zorder=3 - row / 100)
-            axes.plot(grid[seen], top, color=axes.get_facecolor(), linewidth=0.8, zorder=3 - row / 100)
+            x, top = grid[seen], row + 1.8 * (height / height.max())[seen]
+            outline = [x[0], *x, x[-1]], [row, *top, row]
+            axes.fill(*outline, color=colour(size), alpha=0.8, linewidth=0, zorder=3 - row / 100)
+            axes.plot(x, top, color=axes.get_facecolor(), linewidth=0.8, zorder=3 - row / 100)
     axes.set_yticks(range(0, len(batch_sizes), 2), labels=batch_sizes[::2])
     axes.set_ylabel("batch size B")
     axes.grid(axis="y", visible=False)
