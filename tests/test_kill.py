@@ -70,7 +70,7 @@ def killed_again_and_again(folder, words, kills, signals=SIGNALS):
         if number % 3:  # each third time while it starts, and else at work, which its second line tells
             process.stderr.readline()
             process.stderr.readline()
-        time.sleep(moments.uniform(0, 5))
+        time.sleep(moments.uniform(0, 4))
         process.send_signal(how)
         _, told = process.communicate(timeout=60)
         assert "Traceback" not in told and "damaged" not in told, told

@@ -16,7 +16,7 @@ def answer(recipe, data):
 
 
 @pytest.mark.parametrize("kind", [Recipe.sgd, Recipe.adam])
-@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_replicas_do_what_one_device_does(tiny, kind, replicas):
     recipe = kind(16, 0.01, 2, norms=True)  # 16 samples and the last 2 of an epoch, in 3 shares: 6, 5, 5, and 1, 1, 0
     one, several = answer(recipe, tiny), answer(Replicated(recipe.phases, True, replicas), tiny)
