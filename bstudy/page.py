@@ -232,7 +232,7 @@ def estimate(claim):
     """What was measured for a claim, with its interval."""
     half = claim.interval[1] - claim.estimate
     decimals = digits(half, 2) if half > 0 else 2 if half == 0 else digits(claim.estimate)
-    shape = f".{decimals}f" if decimals < 7 else ".1e"
+    shape = f".{decimals}f" if decimals < 7 and abs(claim.estimate) < 1e6 else ".1e"
     found, unit = (format(claim.estimate, shape), claim.unit) if math.isfinite(claim.estimate) else ("no estimate", "")
     if math.isfinite(half):
         found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
