@@ -73,7 +73,14 @@ def label(run):
     return f"{run.experiment}, diverged" if run.diverged.any() else str(run.experiment)
 
 
-def curve(axes, run, values, last=None, clock="epoch", **line):
+def middle(values, yscale):
+    """The mean over seeds, and the ends of its 95 % interval; for a logarithmic axis those of the logarithms."""
+    log, back = (np.log, np.exp) if yscale == "log" else (np.asarray, np.asarray)
+    mean, half = interval(log(values))
+    return back(mean), back(mean - half), back(mean + half)
+
+
+def curve(axes, run, values, last=None, clock="epoch", yscale="linear", **line):
     """Draw a column of a Recipe's runs against the epoch: the mean over seeds, and its 95 % interval as a band.
 
     `values` is the name of a column, or an array (seeds, epochs + 1) computed from some; `last` draws the last so many
@@ -84,16 +91,16 @@ def curve(axes, run, values, last=None, clock="epoch", **line):
         shown = quantity(values)
         axes.set_ylabel(shown.name)
         values = run[values] * shown.factor
-    mean, half = interval(values)
+    mean, low, high = middle(values, yscale)
     time = np.arange(len(mean)) if clock == "epoch" else run.experiment.steps(run.samples)
     if last is not None:
-        mean, half, time = mean[-last - 1 :], half[-last - 1 :], time[: last + 1]
+        mean, low, high, time = mean[-last - 1 :], low[-last - 1 :], high[-last - 1 :], time[: last + 1]
     shade = colour(run.experiment.batch_size)
     drawn = sum(other.get_color() == shade for other in axes.get_lines())
     line = {"color": shade, "linestyle": _LINES[drawn % len(_LINES)], "label": label(run)} | line
     axes.plot(time, mean, **line)
-    axes.fill_between(time, mean - half, mean + half, color=line["color"], alpha=0.2, linewidth=0)
-    axes.set_xlabel(clock if last is None else f"{clock} of the last {last}")
+    axes.fill_between(time, low, high, color=line["color"], alpha=0.2, linewidth=0)
+    axes.set(yscale=yscale, xlabel=clock if last is None else f"{clock} of the last {last}")
 
 
 def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
@@ -104,12 +111,9 @@ def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
     """
     if not np.isfinite(np.mean(values, axis=0)).any():
         yscale = "linear"  # where all runs diverged, a logarithm has nothing to show
-    log, back = (np.log, np.exp) if yscale == "log" else (np.asarray, np.asarray)
-    mean, half = interval(log(values))
-    edges = [(back(mean - half), back(mean + half))]
-    if bands:
-        edges = [(back(mean) - band.mean(axis=0), back(mean) + band.mean(axis=0)) for band in bands]
-    (drawn,) = axes.plot(batch_sizes, back(mean), marker="o", markersize=3, **line)
+    mean, *ends = middle(values, yscale)
+    edges = [(mean - band.mean(axis=0), mean + band.mean(axis=0)) for band in bands] or [ends]
+    (drawn,) = axes.plot(batch_sizes, mean, marker="o", markersize=3, **line)
     for low, high in edges:
         axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
     axes.set(xscale="log", yscale=yscale, xlabel="batch size B")

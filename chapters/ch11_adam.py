@@ -32,11 +32,11 @@ def figure(runs, fig):
     accuracy, distance, share = fig.subplots(1, 3)
     for run, line in zip(runs.values(), ("-", "--"), strict=True):
         draw.curve(accuracy, run, "test_accuracy", linestyle=line)
-        draw.curve(distance, run, "weight_distance", linestyle=line)
-        draw.curve(distance, run, "bias_distance", linestyle=line, linewidth=1, label=None)
+        draw.curve(distance, run, "weight_distance", yscale="log", linestyle=line)
+        draw.curve(distance, run, "bias_distance", yscale="log", linestyle=line, linewidth=1, label=None)
         draw.curve(share, run, run["weight_distance"] / run.final("weight_distance")[:, None], linestyle=line)
     draw.focus(accuracy)
-    distance.set(yscale="log", title="weights, and biases (thin)", ylabel="distance from the start")
+    distance.set(title="weights, and biases (thin)", ylabel="distance from the start")
     share.set(title="distance / its end", ylabel="")
 
 

@@ -51,11 +51,10 @@ LINES = ("gray", ":"), ("gray", "-."), ("C0", "-"), ("C0", "--"), ("C1", "-"), (
 
 def figure(runs, fig):
     for row, clock in zip(fig.subplots(2, 2), ("epoch", "step"), strict=True):
-        for axes, what in zip(row, ("test_accuracy", "train_loss"), strict=True):
+        for axes, what, yscale in zip(row, ("test_accuracy", "train_loss"), ("linear", "log"), strict=True):
             for (role, run), (color, style) in zip(runs.items(), LINES, strict=True):
-                draw.curve(axes, run, what, clock=clock, label=role, color=color, linestyle=style)
+                draw.curve(axes, run, what, clock=clock, yscale=yscale, label=role, color=color, linestyle=style)
         draw.focus(row[0])
-        row[1].set_yscale("log")
 
 
 def verdicts(runs):
