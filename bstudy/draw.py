@@ -100,7 +100,9 @@ def curve(axes, run, values, last=None, clock="epoch", yscale="linear", **line):
     line = {"color": shade, "linestyle": _LINES[drawn % len(_LINES)], "label": label(run)} | line
     axes.plot(time, mean, **line)
     axes.fill_between(time, low, high, color=line["color"], alpha=0.2, linewidth=0)
-    axes.set(yscale=yscale, xlabel=clock if last is None else f"{clock} of the last {last}")
+    axes.set_xlabel(clock if last is None else f"{clock} of the last {last}")
+    if yscale == "log" and np.any(mean > 0):  # where all runs diverged, a logarithm has nothing to show
+        axes.set_yscale("log")
 
 
 def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
