@@ -136,14 +136,10 @@ def chapters_with_set(texts):
 
     Raises InvalidInput where no chapter has one, or it is no value.
     """
-
-    def named(text):
-        return text.partition("=")[0].strip().replace("-", "_")
-
     found = chapters()
-    every = {name: default for each in found for name, default in each.parameters.items()}
-    read_settings(texts, every, "--set")
-    return [(each, each.with_set([text for text in texts if named(text) in each.parameters])) for each in found]
+    every = {name: default for each in found for name, default in each.parameters.items()}  # a name has one type
+    values = read_settings(texts, every, "--set")
+    return [(each, {name: values.get(name, default) for name, default in each.parameters.items()}) for each in found]
 
 
 def chapter(number):

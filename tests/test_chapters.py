@@ -68,6 +68,8 @@ def test_the_text_has_every_section(chapter):
 
 def test_every_parameter_has_its_meaning():
     assert {name for chapter in CHAPTERS for name in chapter.parameters} == set(book.MEANINGS)
+    types = {(name, type(value)) for chapter in CHAPTERS for name, value in chapter.parameters.items()}
+    assert len(types) == len(book.MEANINGS), "a name has one type through the whole book"
 
 
 @every_chapter
@@ -90,6 +92,7 @@ def test_a_chapter_runs_whole(chapter, lab, tmp_path, redrawn):
     assert model.is_the_books or "tiny, of_a_reader:small" in written[1].read_text()
     assert {verdict["outcome"] for verdict in record["verdicts"]} <= {"held", "did not hold", "undecided"}
     assert all(verdict["published"] is None for verdict in record["verdicts"]), "published numbers belong to MNIST"
+    assert all(run["published"] == {} for run in record["runs"].values())
     assert len(record["changed"]) == len(TINY[chapter.number])
     for role, run in page.runs.items():
         assert record["runs"][role]["experiment"] == repr(run.experiment)
@@ -106,7 +109,7 @@ def test_a_chapter_with_one_seed_says_that_it_cannot_decide(chapter, lab):
 
 @pytest.mark.parametrize(
     "chapter",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each.number not in (1, 9, 16, 19, 22))) for each in CHAPTERS],
+    [pytest.param(each, marks=[pytest.mark.slow] * (each.number not in (1, 9, 11, 16, 19, 22))) for each in CHAPTERS],
     ids=lambda chapter: chapter.name,
 )
 def test_a_chapter_survives_divergence(chapter, lab, tmp_path, capsys, redrawn):
