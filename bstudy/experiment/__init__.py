@@ -8,6 +8,7 @@ import json
 import math
 import numbers
 from dataclasses import dataclass, fields, is_dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Experiment:
 
     VERSION = 1  # raised when the way of measuring this kind changes, so that old answers are not taken for new ones
     GAPS = ()  # columns in which NaN does not say that a run diverged
-    DERIVED = {}  # noqa: RUF012 - column -> what it is of the measured columns, for those that read it
+    DERIVED: ClassVar = {}  # column -> what it is of the measured columns, for those that read it
     ALONE = False  # whether its answer is of seconds or bytes, which what runs beside it would disturb
 
     def key(self, dataset, seed):

@@ -1,6 +1,7 @@
 """Questions about what happens inside a batch, from a trained start. Answered by `measure/gradients.py`."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class GradientTrials(Experiment):
     samples: int = 1024
     learning_rate: float = 0.01
 
-    DERIVED = {  # noqa: RUF012
+    DERIVED: ClassVar = {
         "counts": lambda columns: columns["histogram"].sum(axis=2),
         "entries": lambda columns: columns["histogram"].sum(axis=3),
     }
