@@ -67,6 +67,12 @@ def small_model(tmp_path_factory):
 
 
 @pytest.fixture
+def talkative():
+    """How a program begins that tells its progress without pauses."""
+    return "from bstudy import progress; progress.SECONDS_BETWEEN_LINES = 0; "
+
+
+@pytest.fixture
 def bstudy(tmp_path):
     """Run the command in a process of its own, from an empty folder; gives what it printed and its exit status."""
 

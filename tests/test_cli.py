@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from bstudy.cli import main
 
 NO_TENSORFLOW = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
-TALKATIVE = "from bstudy import progress; progress.SECONDS_BETWEEN_LINES = 0; "
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +152,9 @@ def test_results_are_listed_shown_and_cleared(bstudy, stored):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_is_prompt_and_exits_with_130(tmp_path):
+def test_ctrl_c_is_prompt_and_exits_with_130(tmp_path, talkative):
     words = ["train", "--batch-size", "2", "--learning-rate", "0.001", "--epochs", "500"]
-    program = TALKATIVE + f"from bstudy.cli import main; main({words!r})"
+    program = talkative + f"from bstudy.cli import main; main({words!r})"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline().startswith("Measuring on digits")
     next(line for line in process.stderr if "epoch 1 of" in line)

@@ -173,15 +173,14 @@ def still_runs(number):
         return False
 
 
-TALKATIVE = "from bstudy import progress; progress.SECONDS_BETWEEN_LINES = 0; "
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_stopped_or_killed_all_processes_end_and_what_is_running_is_kept(tiny, tiny_file, tmp_path, home, how):
+def test_stopped_or_killed_all_processes_end_and_what_is_running_is_kept(
+    tiny, tiny_file, tmp_path, home, talkative, how
+):
     words = ["chapter", "1", "--dataset", str(tiny_file), "--seeds", "1", "--jobs", "2"]
     words += ["--set", "batch_sizes=8,16", "--set", "epochs=20000", "--set", "learning_rate=0.001"]
-    command = [sys.executable, "-c", TALKATIVE + f"from bstudy.cli import main; main({words!r})"]
+    command = [sys.executable, "-c", talkative + f"from bstudy.cli import main; main({words!r})"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     begun = set()
     while begun != {"8", "16"}:

@@ -1,5 +1,6 @@
 """Ended at any moment, by any signal: the next call goes on, and ends on the bits of a run that nothing disturbed."""
 
+import contextlib
 import os
 import random
 import signal
@@ -43,8 +44,9 @@ def start(folder, home, words):
 
 
 def finished(folder, home, words):
-    done = CliRunner().invoke(main, [*words, "--out", str(folder / "out")], env={"BSTUDY_HOME": str(home)})
-    assert done.exit_code == 0 and "damaged" not in done.stderr, done.stderr
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(main, words, env={"BSTUDY_HOME": str(home)})
+    assert done.exit_code == 0 and "Traceback" not in done.stderr and "damaged" not in done.stderr, done.stderr
 
 
 def content(home):
@@ -78,7 +80,7 @@ def killed_again_and_again(folder, words, kills, signals=SIGNALS):
         assert process.returncode in (0, -how, 130), told
         partial += any(not Store(home).read(key).complete for key in sorted(Store(home).keys()))
     finished(folder, home, words)
-    Store(home).sweep()
+    finished(folder, home, ["results"])
     np.testing.assert_equal(content(home), content(folder / "undisturbed"))
     left = {path.name for path in (home / "results").iterdir() if path.suffix != ".npz"}
     assert left == {".lock"}
