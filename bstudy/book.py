@@ -53,6 +53,11 @@ class Chapter:
         """That of its files: ch01."""
         return f"ch{self.number:02}"
 
+    @property
+    def meanings(self):
+        """{parameter: what it means}; nothing is said of a name that is new to the book."""
+        return {name: MEANINGS.get(name, "") for name in self.parameters}
+
     def with_set(self, texts):
         """The parameters with `NAME=VALUE` texts laid over the defaults."""
         return self.parameters | read_settings(texts, self.parameters, "--set")

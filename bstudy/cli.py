@@ -75,14 +75,13 @@ class ChapterCommand(click.Command):
 
     def format_epilog(self, context, formatter):
         if context.obj is not None:
-            from bstudy.book import MEANINGS, as_text, chapter
+            from bstudy.book import as_text, chapter
 
-            told = [
-                (name, f"{MEANINGS[name]}  [default: {as_text(value)}]")
-                for name, value in chapter(context.obj).parameters.items()
-            ]
+            found = chapter(context.obj)
+            defaults = {name: as_text(value) for name, value in found.parameters.items()}
+            terms = [(name, f"{means}  [default: {defaults[name]}]") for name, means in found.meanings.items()]
             with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
-                formatter.write_dl(told)
+                formatter.write_dl(terms)
 
 
 @main.command("chapter", cls=ChapterCommand)

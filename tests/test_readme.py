@@ -4,15 +4,17 @@ import contextlib
 import re
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from bstudy import Lab, book, models
 from bstudy.cli import main
 from bstudy.findings import findings
+from bstudy.html import Leaf, write
 from bstudy.page import Page
 from bstudy.store import Store
 
@@ -58,13 +60,16 @@ def test_the_example_of_a_model_fits(tmp_path, monkeypatch):
     assert built(models.Architecture(models.model("my_module:my_function"), (8, 8), 10)).count_params() == 7510
 
 
-def test_the_example_of_a_chapter_runs_whole(tiny, tmp_path):
-    module = ModuleType("bstudy.chapters.ch99_mine")
-    exec(CHAPTER, module.__dict__)
-    finding, text = book.parse(module.__doc__)
-    parameters = {"batch_size": 16, "learning_rate": 0.05, "epochs": 2}
-    chapter = book.Chapter(99, module.PART, finding, text, parameters, module)
-    page = Page.of(chapter, parameters, Lab(tiny, 2, Store(tmp_path), quiet=True))
+def test_a_chapter_is_one_file(tiny, tmp_path, monkeypatch):
+    """The README's, with a parameter that the book has no word for: listed, run, told of, and in the book."""
+    chapters = import_module("bstudy.chapters")
+    (tmp_path / "ch99_mine.py").write_text(CHAPTER.replace("batch_size=128", "own_size=16").replace("batch_", "own_"))
+    monkeypatch.setattr(chapters, "__path__", [*chapters.__path__, str(tmp_path)])
+    assert "  99  Half the batch size does what" in CliRunner().invoke(main, ["chapters"]).stdout
+    assert "own_size" in CliRunner().invoke(main, ["chapter", "99", "--help"]).stdout
+
+    chapter, lab = book.chapter(99), Lab(tiny, 2, Store(tmp_path), quiet=True)
+    page = Page.of(chapter, chapter.with_set(["epochs=2"]), lab)
     assert [claim.claim for claim in page.claims] == ["Both end alike, to within a point."]
     assert len(page.write(tmp_path / "out", ["svg"], "page")) == 2
-    assert len(text["Exercises"]) == 2
+    assert "own_size=16" in write([Leaf(chapter, why="asleep")], tmp_path / "book", lab, "")[1].read_text()
