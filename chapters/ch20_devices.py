@@ -12,7 +12,7 @@ Look for  On the left, differences at the rounding of float32 in the first steps
 Source    Goyal et al. (2017) for linear scaling and warm-up; a collection of claims for the synchronous step.
 
 Exercises
-  1. Where does linear scaling end? `bstudy chapter 20 --set learning_rate=0.1`.
+  1. Where does linear scaling end, and does the warm-up move that end? `bstudy chapter 20 --set learning_rate=0.1`.
   2. Each replica could average over its own share, and the shares be averaged. When is that wrong?
   3. On this machine replicas share one CPU. What would several GPUs change, and what not?
 """
@@ -24,7 +24,7 @@ from bstudy import Recipe, Replicated, claim, draw
 PART = "VII. Changing the batch, and many devices"
 
 
-def experiments(small=64, large=1024, learning_rate=0.05, epochs=30, replicas=(2, 3)):
+def experiments(small=64, large=1024, learning_rate=0.03, epochs=30, replicas=(2, 3)):
     reference, enlarged = Recipe.sgd(small, learning_rate, epochs), Recipe.sgd(large, learning_rate, epochs)
     alone, raised, rising = reference.cut(1), learning_rate * large / small, max(1, epochs // 6)
     first, *rates = (round(rate, 12) for rate in np.linspace(learning_rate, raised, rising, endpoint=False).tolist())
