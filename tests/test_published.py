@@ -28,4 +28,14 @@ def test_sgd_1024(mnist):
 
 
 def test_sgd_1024_at_ten_times_the_learning_rate(mnist):
-    assert final(mnist, Recipe.sgd(1024, 0.1, 30))("test_accuracy") == pytest.approx(0.979, abs=0.003)
+    end = final(mnist, Recipe.sgd(1024, 0.1, 30))
+    assert end("test_accuracy") == pytest.approx(0.979, abs=0.003)
+    assert end("cosines") == pytest.approx([0.991, 0.994, 0.932], abs=0.006)
+
+
+def test_adam_64(mnist):
+    end = final(mnist, Recipe.adam(64, 0.01, 30))
+    assert end("weight_distance") == pytest.approx(250, abs=15)
+    assert end("test_accuracy") == pytest.approx(0.955, abs=0.01)
+    assert end("cosines")[:2] == pytest.approx([0.13, 0.36], abs=0.02)
+    assert end("bias_distance") == pytest.approx(18.3, rel=0.3)  # from seed to seed it varies by a seventh
