@@ -204,10 +204,10 @@ def test_the_noise_scale_is_that_of_single_samples_gradients(tiny, start, numpy_
     single = np.array([np.concatenate([part.ravel() for part in gradient]) for gradient in single])
     mean = single.mean(0)
     trace, square = ((single - mean) ** 2).sum(1).mean(), (mean**2).sum()
-    columns = answer(NoiseScale(START, small=4, large=64, batches=400), tiny, start).columns
+    columns = answer(NoiseScale(START, small=8, large=64, batches=200), tiny, start).columns
     for estimates, exact in ((columns["noise_trace"], trace), (columns["squared_gradient_norm"], square)):
-        error = estimates.std() / 20
-        assert abs(estimates.mean() - exact) < 4 * error < 0.3 * exact
+        error = estimates.std() / 200**0.5
+        assert abs(estimates.mean() - exact) < 4 * error < 0.1 * exact
     scale = noise_scale(columns["noise_trace"], columns["squared_gradient_norm"])
     low, high = noise_scale_interval(columns["noise_trace"], columns["squared_gradient_norm"])
     assert low < scale < high and low < trace / square < high
