@@ -53,11 +53,6 @@ class Chapter:
         """That of its files: ch01."""
         return f"ch{self.number:02}"
 
-    @property
-    def meanings(self):
-        """{parameter: what it means}; nothing is said of a name that is new to the book."""
-        return {name: MEANINGS.get(name, "") for name in self.parameters}
-
     def with_set(self, texts):
         """The parameters with `NAME=VALUE` texts laid over the defaults."""
         return self.parameters | read_settings(texts, self.parameters, "--set")
@@ -69,6 +64,11 @@ class Chapter:
     def command(self, parameters):
         """What runs the chapter with these parameters, but for the data set and the number of seeds."""
         return f"bstudy chapter {self.number}" + "".join(f" --set {each}" for each in self.changed(parameters))
+
+
+def meaning(name):
+    """What a parameter means; nothing is said of a name that is new to the book."""
+    return MEANINGS.get(name, "")
 
 
 def as_text(value):

@@ -75,11 +75,12 @@ class ChapterCommand(click.Command):
 
     def format_epilog(self, context, formatter):
         if context.obj is not None:
-            from bstudy.book import as_text, chapter
+            from bstudy.book import as_text, chapter, meaning
 
-            found = chapter(context.obj)
-            defaults = {name: as_text(value) for name, value in found.parameters.items()}
-            terms = [(name, f"{means}  [default: {defaults[name]}]") for name, means in found.meanings.items()]
+            terms = [
+                (name, f"{meaning(name)}  [default: {as_text(value)}]")
+                for name, value in chapter(context.obj).parameters.items()
+            ]
             with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
                 formatter.write_dl(terms)
 

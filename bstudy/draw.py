@@ -119,7 +119,7 @@ def by_batch_size(axes, batch_sizes, values, *bands, yscale="log", **line):
     for low, high in edges:
         axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
     axes.set(xscale="log", yscale=yscale, xlabel="batch size B")
-    sizes = np.unique(np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() == "o"])).tolist()
+    sizes = np.unique(np.concatenate([other.get_xdata() for other in axes.lines if other.get_marker() == "o"])).tolist()
     between, ticks = 2 ** np.ceil(np.log2(sizes[-1] / sizes[0]) / 4), sizes[:1]
     for size in sizes:
         ticks += [size] * bool(size >= between * ticks[-1])  # about four, all of them batch sizes that were measured

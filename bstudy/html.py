@@ -14,7 +14,7 @@ from itertools import groupby
 import jinja2
 
 from bstudy import __version__, draw
-from bstudy.book import Chapter, as_text, chapters
+from bstudy.book import Chapter, as_text, chapters, meaning
 from bstudy.errors import BstudyError, Followed, Interrupted
 from bstudy.page import MARKS, Page, evidence, writing_into
 from bstudy.progress import duration
@@ -102,6 +102,7 @@ def write(found, out, lab, options):
         "evidence": evidence,
         "heading": lambda column: draw.quantity(column).heading,
         "text": as_text,
+        "meaning": meaning,
         "version": __version__,
         "lab": lab,
         "options": options,
