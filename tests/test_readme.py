@@ -72,4 +72,5 @@ def test_a_chapter_is_one_file(tiny, tmp_path, monkeypatch):
     page = Page.of(chapter, chapter.with_set(["epochs=2"]), lab)
     assert [claim.claim for claim in page.claims] == ["Both end alike, to within a point."]
     assert len(page.write(tmp_path / "out", ["svg"], "page")) == 2
+    assert len(chapter.text["Exercises"]) == 2
     assert "own_size=16" in write([Leaf(chapter, why="asleep")], tmp_path / "book", lab, "")[1].read_text()
