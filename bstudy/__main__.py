@@ -1,4 +1,4 @@
-"""`python -m bstudy`, for where the command is not on the path."""
+"""`python -m bstudy`, if the command is not on the path."""
 
 from bstudy.cli import main
 

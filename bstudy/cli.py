@@ -1,34 +1,17 @@
-"""The commands: words to values, values to the lab and the page. Computes nothing."""
+"""The commands: from words to values, from values to the lab and the report. Computes nothing."""
 
-import json
 import re
 import sys
 from pathlib import Path
 
 import click
 
-from bstudy import __version__
+from bstudy import __version__, options
 from bstudy.errors import BstudyError, InvalidInput, NotMeasured
-from bstudy.options import (
-    budget_option,
-    dataset_option,
-    devices_option,
-    folder_option,
-    format_option,
-    jobs_option,
-    json_option,
-    model_option,
-    option,
-    quiet_option,
-    seeds_option,
-    settings_option,
-    style_option,
-    told,
-)
 
 
 class Commands(click.Group):
-    """Commands that end in a sentence, and not in a traceback, at what a user can meet."""
+    """Commands that end with a sentence, not a traceback, at an error that a user can cause."""
 
     def invoke(self, context):
         try:
@@ -37,219 +20,231 @@ class Commands(click.Group):
             click.echo(f"bstudy: {error}", err=True)
             context.exit(error.exit_status)
         except KeyboardInterrupt:
-            click.echo("bstudy: stopped; what was measured is kept.", err=True)
+            click.echo("bstudy: stopped; all measured results are stored.", err=True)
             context.exit(130)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="bstudy %(version)s")
 def main():
-    """What is known and claimed about the batch size in training neural networks, tested chapter by chapter.
+    """Test what is known and claimed about the batch size in training neural networks, chapter by chapter.
 
     Begin with: bstudy chapter 1
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a redirected Windows console may not know every sign
+        stream.reconfigure(errors="replace")  # a redirected Windows console may lack some characters
 
 
 @main.command("chapters")
 def list_chapters():
     """List the chapters: number, part, finding."""
-    from bstudy.book import chapters
+    from bstudy.chapter import chapters
 
     part = None
     for chapter in chapters():
         if chapter.part != part:
-            click.echo(f"Part {chapter.part}")
-        part = chapter.part
+            part = chapter.part
+            click.echo(f"Part {part}")
         click.echo(f"{chapter.number:4}  {chapter.finding}")
 
 
 class ChapterCommand(click.Command):
-    """`bstudy chapter 3 --help` tells the parameters of chapter 3."""
+    """A command whose options depend on its argument: a chapter's parameters are options."""
 
     def parse_args(self, context, arguments):
-        numbers = [int(word) for word in arguments[:1] if re.fullmatch("[0-9]{1,9}", word)]
-        context.obj = numbers[0] if numbers else None  # NUMBER is read after --help
+        parser = self.make_parser(context)
+        parser.ignore_unknown_options = True  # those of the chapter, which is not known yet
+        number = str(parser.parse_args([*arguments])[0].get("number"))
+        if re.fullmatch("[0-9]{1,9}", number):
+            from bstudy.chapter import chapter
+
+            context.obj = chapter(int(number))
         return super().parse_args(context, arguments)
 
-    def format_epilog(self, context, formatter):
-        if context.obj is not None:
-            from bstudy.book import as_text, chapter, meaning
+    def get_params(self, context):
+        return [*super().get_params(context), *self._parameters(context)]
 
-            terms = [
-                (name, f"{meaning(name)}  [default: {as_text(value)}]")
-                for name, value in chapter(context.obj).parameters.items()
-            ]
-            with formatter.section(f"Parameters of chapter {context.obj}, for --set"):
-                formatter.write_dl(terms)
+    def _parameters(self, context):
+        return options.for_parameters(context.obj) if context.obj else []
+
+    def format_options(self, context, formatter):
+        shared = [each for each in super().get_params(context) if isinstance(each, click.Option)]
+        for title, shown in (("Parameters of the chapter", self._parameters(context)), ("Options", shared)):
+            if shown:
+                with formatter.section(title):
+                    formatter.write_dl([each.get_help_record(context) for each in shown])
 
 
 @main.command("chapter", cls=ChapterCommand)
 @click.argument("number", type=int)
-@dataset_option
-@seeds_option
-@settings_option(help="Change a parameter of the chapter.")
-@folder_option(default="bstudy-out")
-@format_option
-@style_option
-@model_option
-@devices_option
-@jobs_option
-@quiet_option
-def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet):
-    """Run chapter NUMBER: measure what is not stored yet, judge, draw, and print the page."""
-    from bstudy.book import chapter
+@options.dataset
+@options.seeds
+@options.settings(help="Change a parameter of the chapter, like its own option does.")
+@options.out(default="bstudy-out")
+@options.formats
+@options.style
+@options.model
+@options.devices
+@options.jobs
+@options.quiet
+def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet, **parameters):
+    """Run chapter NUMBER, and print its page.
+
+    This measures the results that are not stored yet, tests the claims, and draws the figure. The parameters of a
+    chapter are options too: bstudy chapter 3 --help lists those of chapter 3.
+    """
+    from bstudy import report, terminal
+    from bstudy.chapter import chapter
     from bstudy.lab import Lab
-    from bstudy.page import Page
 
     found = chapter(number)
-    parameters = found.with_set(settings)
-    found.module.experiments(**parameters)  # a wrong value is told before the data are loaded
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, jobs=jobs, model=model)
-    page = Page.of(found, parameters, lab)
-    page.show(page.write(out, formats, style))
+    parameters = found.with_settings(settings, parameters)
+    found.module.experiments(**parameters)  # reports a wrong value before the data are loaded
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    report.check_folder(out)
+    page = report.build(found, parameters, lab)
+    terminal.show(page, report.write(page, out, formats, style))
 
 
 @main.command("book")
-@dataset_option
-@seeds_option
-@folder_option(default="bstudy-book")
-@model_option
-@devices_option
-@jobs_option
-@quiet_option
+@options.dataset
+@options.seeds
+@options.out(default="bstudy-book")
+@options.model
+@options.devices
+@options.jobs
+@options.quiet
 def write_book(dataset, seeds, out, model, devices, jobs, quiet):
-    """Run every chapter, and write the book: a folder of web pages that need no network."""
-    from bstudy.html import leaves, write
+    """Run all chapters, and write them as a folder of web pages."""
+    from bstudy import html, report
     from bstudy.lab import Lab
-    from bstudy.page import writing_into
 
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, jobs=jobs, model=model)
-    with writing_into(out):
-        pass  # a folder that cannot be written to is told before hours of measuring
-    found = leaves(lab)
-    paths = write(found, out, lab, told(dataset, seeds, model))
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    report.check_folder(out)
+    pages = html.build_pages(lab)
+    paths = html.write(pages, out, lab, options.for_rerun(dataset, seeds, model))
     click.echo(f"{len(paths)} pages; begin with {paths[0]}")
-    if missing := sum(leaf.page is None for leaf in found):
+    if missing := sum(page.report is None for page in pages):
         raise BstudyError(f"{missing} chapter{'s are' if missing > 1 else ' is'} missing from the book")
 
 
 @main.command()
-@dataset_option
-@seeds_option
-@settings_option(help="Change a parameter, in every chapter that has it.")
-@folder_option(default="bstudy-out")
-@format_option
-@style_option
-@model_option
+@options.dataset
+@options.seeds
+@options.settings(help="Change a parameter, in every chapter that has it.")
+@options.out(default="bstudy-out")
+@options.formats
+@options.style
+@options.model
 def figures(dataset, seeds, settings, out, formats, style, model):
-    """Draw the figures of all chapters from what is stored, list the findings in findings.md, and measure nothing."""
-    from bstudy.book import chapters_with_set
+    """Draw the figures of all chapters from stored results.
+
+    This measures nothing. The findings are listed in the file findings.md.
+    """
+    from bstudy import report
+    from bstudy.chapter import chapters_with_settings
     from bstudy.findings import findings
     from bstudy.lab import Lab
-    from bstudy.page import Page, writing_into
 
-    lab, missing = Lab(dataset, seeds, model=model, measure=False), 0
-    asked = chapters_with_set(settings)
-    for chapter, parameters in asked:
+    chapters = chapters_with_settings(settings)
+    lab = Lab(dataset, seeds, model=model, measure=False)
+    report.check_folder(out)
+    missing = 0
+    for chapter, parameters in chapters:
         try:
-            paths = Page.of(chapter, parameters, lab).write(out, formats, style)
+            paths = report.write(report.build(chapter, parameters, lab), out, formats, style)
             click.echo("  ".join(map(str, paths)))
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
-            command = f"{chapter.command(parameters)}{told(dataset, seeds, model)}"
-            way = f"; measure with: {command}" if isinstance(error, NotMeasured) else ""
-            click.echo(f"bstudy: chapter {chapter.number}: {error}{way}", err=True)
-    with writing_into(out):
-        (out / "findings.md").write_text(findings([chapter for chapter, _ in asked], out), encoding="utf-8")
+            command = f"{chapter.command(parameters)}{options.for_rerun(dataset, seeds, model)}"
+            advice = f"; measure with: {command}" if isinstance(error, NotMeasured) else ""
+            click.echo(f"bstudy: chapter {chapter.number}: {error}{advice}", err=True)
+    report.write_text(out / "findings.md", findings([chapter for chapter, _ in chapters], out))
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
 
 
 @main.command()
-@dataset_option
-@model_option
-@option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd")
-@budget_option
-@folder_option(default="bstudy-out")
-@format_option
-@style_option
-@quiet_option
+@options.dataset
+@options.model
+@options.optimizer
+@options.budget
+@options.out(default="bstudy-out")
+@options.formats
+@options.style
+@options.quiet
 def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
-    """Say which batch size to use for your data and model on this machine, why, and how sure that is."""
-    from bstudy import advise
+    """Recommend a batch size for your data, model and machine."""
+    from bstudy import report
+    from bstudy.advise import advise
     from bstudy.lab import Lab
 
-    def say(text):
+    def log(text):
         if not quiet:
             click.echo(f"Measuring {text} ...", err=True)
 
-    advice = advise.advise(Lab(dataset, [0], quiet=True, model=model), optimizer, budget, say)
-    advice.show(advice.write(out, formats, style))
+    lab = Lab(dataset, [0], quiet=True, model=model, jobs=1)
+    report.check_folder(out)
+    advice = advise(lab, optimizer, budget, log)
+    advice.show(report.write(advice, out, formats, style))
 
 
 @main.command()
-@option("--batch-size", type=int, required=True)
-@option("--learning-rate", type=float, required=True)
-@option("--epochs", type=int, required=True)
-@option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd")
-@option("--then", multiple=True, metavar="KEY=VALUE,...", help="Go on with changes, such as batch_size=64,epochs=10.")
-@dataset_option
-@option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0,
-    help="Decides the initial weights and the order of the samples.",
-)  # fmt: skip
-@json_option
-@model_option
-@devices_option
-@quiet_option
+@options.option("--batch-size", type=int, required=True)
+@options.option("--learning-rate", type=float, required=True)
+@options.option("--epochs", type=int, required=True)
+@options.optimizer
+@options.option(
+    "--then", multiple=True, metavar="NAME=VALUE,...", help="Add a phase with changes: batch_size=64,epochs=10."
+)
+@options.dataset
+@options.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Sets the initial weights and the sample order."
+)
+@options.json_file
+@options.model
+@options.devices
+@options.quiet
 def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, quiet):
-    """Train the study's model once, by your own recipe, and say where it ends."""
-    from bstudy import Phase, Recipe
-    from bstudy.book import read_settings
+    """Train a model once by your own recipe, and print the final numbers."""
+    from bstudy import Phase, Recipe, report
+    from bstudy.chapter import read_settings
+    from bstudy.lab import Lab
 
     recipe = Recipe((Phase(batch_size, learning_rate, epochs, optimizer),))
     for changes in then:
-        recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "--then"))
-
-    from bstudy.lab import Lab
-    from bstudy.page import outcome, plain, writing_into
-
+        recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "a phase"))
     lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
-    if json_file is not None:
-        with writing_into(json_file.parent):
-            pass  # a folder that cannot be written to is told before the training
-    numbers = plain(outcome(lab.run({"run": recipe})["run"]))
-    text = json.dumps(numbers, indent=1, allow_nan=False)
-    if json_file == Path("-"):
-        click.echo(text)
+    is_printed = json_file == Path("-")
+    if json_file and not is_printed:
+        report.check_folder(json_file.parent)
+    numbers = report.final_numbers(lab.run({"run": recipe})["run"])
+    if is_printed:
+        click.echo(report.to_json(numbers), nl=False)
         return
-    for name, value in numbers.items():
+    for name, value in report.to_jsonable(numbers).items():
         click.echo(f"{name:18} {value}")
-    if json_file is not None:
-        with writing_into(json_file.parent):
-            json_file.write_text(text + "\n", encoding="utf-8")
+    if json_file:
+        report.write_text(json_file, report.to_json(numbers))
 
 
 @main.command()
-@dataset_option
+@options.dataset
 def bench(dataset):
-    """Compare this training loop with Keras's fit, and with the matrix products alone, on your machine."""
+    """Compare the speed of this training loop with Keras's fit.
+
+    The third speed is that of only the matrix products of the training, which no loop can avoid.
+    """
     from rich.console import Console
 
+    from bstudy.bench import bench
     from bstudy.data import load
-    from bstudy.page import plain_table
+    from bstudy.terminal import new_table
 
     data = load(dataset)
     click.echo(f"Measuring on {data}, about a minute ...", err=True)
-    from bstudy.measure import set_up
-
-    set_up()
-    from bstudy.measure.bench import bench
-
     headings = ("batch size", "bstudy", "model.fit", "products", "bstudy / fit", "bstudy / products")
-    table = plain_table(*headings, title="samples a second")
+    table = new_table(*headings, title="samples per second")
     sizes = [size for size in (2, 8, 32, 128, 512, 1024) if size <= len(data.x_train)]
     for size, ours, fit, products in bench(data, sizes):
         speeds = (f"{speed:,.0f}" for speed in (ours, fit, products))
@@ -259,18 +254,22 @@ def bench(dataset):
 
 @main.command()
 @click.argument("key", default="")
-@option("--clear", is_flag=True, help="Delete the stored results, or the one of KEY.")
-@option("--yes", is_flag=True, help="Delete without asking.")
+@options.option("--clear", is_flag=True, help="Delete all stored results, or the one of KEY.")
+@options.option("--yes", is_flag=True, help="Delete without asking.")
 def results(key, clear, yes):
-    """List what is stored, or show the result whose key begins with KEY."""
+    """List the stored results, or print one by its KEY.
+
+    The beginning of a key is enough.
+    """
     from bstudy.store import Store
 
     store = Store()
-    store.sweep()
-    keys = store.keys(key)
+    store.remove_temporary_files()
+    stored = store.keys()
+    keys = [each for each in stored if each.startswith(key)]
     if key and len(keys) != 1:
         raise InvalidInput(
-            f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists them"
+            f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists all"
         )
     if clear:
         what = f"{len(keys)} stored result{'s' * (len(keys) != 1)}"
@@ -281,14 +280,14 @@ def results(key, clear, yes):
         return
     for each in keys:
         if result := store.read(each):
-            done = "" if result.complete else f", {100 * result.share:.0f} % done"
-            about = result.about
-            click.echo(f"{each[:10]}  {about['dataset']}  seed {about['seed']}  {about['experiment']}{done}")
+            done = "" if result.complete else f", {100 * result.progress:.0f} % done"
+            about = result.metadata
+            model = "" if about["model"] == "mlp" else f", {about['model']}"
+            click.echo(f"{each[:10]}  {about['dataset']}{model}  seed {about['seed']}  {about['experiment']}{done}")
             if key:
-                last = {
-                    name: column[-1:].tolist() if column.ndim else column.item()
-                    for name, column in result.columns.items()
-                }
-                click.echo(json.dumps(about | {"last values": last}, indent=1))
+                from bstudy.report import to_json
+
+                last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
+                click.echo(to_json(about | {"last values": last}), nl=False)
     if not key:
         click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {store.folder}")

@@ -1,10 +1,8 @@
-"""Data sets by name or file, standardised as the study has them. Knows nothing of models or training."""
+"""Data sets by name or file, standardized as in the study."""
 
 import hashlib
-import io
-import math
 import os
-import subprocess
+import socket
 import sys
 import zipfile
 from dataclasses import dataclass, replace
@@ -12,22 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
+from bstudy.backend import keras
 from bstudy.errors import DataError, InvalidInput
-from bstudy.models import MLP, Architecture, Model
-from bstudy.store import home
+from bstudy.processes import Child
+from bstudy.store import data_dir, write_atomically
 
 NAMES = ("digits", "mnist", "fashion_mnist")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-MNIST = "0edce7ea46b7b3bc6c29f4a35cdd2828ac1fc513931f00b7e08204c8fd0b007c"  # its fingerprint
-MOST_ENTRIES = 2**31  # a file that declares more is refused before it is read: they are 8 GiB in float32
-MOST_HEADER = 2**16  # bytes that say what an array is
+MNIST_DIGEST = "0edce7ea46b7b3bc6c29f4a35cdd2828ac1fc513931f00b7e08204c8fd0b007c"
+MAX_BYTES = 2**33  # a file that declares more is not read
+DOWNLOAD_SECONDS = 30  # without any answer
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples to train on and to test on, and the model that is trained on them.
+    """Samples to train on and to test on.
 
-    x_train (n, ...) and x_test (m, ...) are float32, standardised with the one mean and the one standard deviation of
+    x_train (n, ...) and x_test (m, ...) are float32, standardized with the one mean and the one standard deviation of
     all of x_train; y_train (n,) and y_test (m,) are int32 labels from 0 to classes - 1.
     """
 
@@ -37,66 +36,67 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     classes: int
-    fingerprint: str  # SHA-256 over the raw arrays: two files of the same content are the same data set
-    model: Model = MLP
+    digest: str  # SHA-256 of the raw arrays: two files with the same content are the same data set
 
     @property
-    def is_published(self):
-        """Whether the published numbers belong to this data set, by whatever name it was loaded, and to this model."""
-        return self.fingerprint == MNIST and self.model == MLP
+    def input_shape(self) -> tuple[int, ...]:
+        return self.x_train.shape[1:]
 
     @property
-    def architecture(self):
-        """The model for samples of this shape."""
-        return Architecture(self.model, self.x_train.shape[1:], self.classes)
+    def is_mnist(self) -> bool:
+        """Whether the content is MNIST, whatever name it was loaded by."""
+        return self.digest == MNIST_DIGEST
 
-    def part(self, samples):
-        """A data set of at most so many training samples, and a quarter as many test samples, drawn once at random."""
+    def subset(self, samples: int) -> "Dataset":
+        """Return at most `samples` training samples and a quarter as many test samples, drawn once at random."""
         if samples >= len(self.x_train):
             return self
-        random, rows = np.random.default_rng(0), {}
-        for name, most in (("train", samples), ("test", max(1, samples // 4))):
-            drawn = np.sort(random.permutation(len(getattr(self, f"y_{name}")))[:most])
-            rows |= {f"{axis}_{name}": getattr(self, f"{axis}_{name}")[drawn] for axis in "xy"}
-        return replace(self, fingerprint=f"{samples} of {self.fingerprint}", **rows)
+        random, arrays = np.random.default_rng(0), {}
+        for part, size in (("train", samples), ("test", max(1, samples // 4))):
+            rows = np.sort(random.permutation(len(getattr(self, f"y_{part}")))[:size])
+            arrays |= {f"{axis}_{part}": getattr(self, f"{axis}_{part}")[rows] for axis in "xy"}
+        return replace(self, digest=f"{samples} of {self.digest}", **arrays)
 
-    def facts(self):
-        """What a record says of the data."""
-        samples = {"training_samples": len(self.x_train), "test_samples": len(self.x_test)}
-        facts = {"name": self.name, "fingerprint": self.fingerprint, **samples, "classes": self.classes}
-        return facts | {"model": self.model.name, "model_fingerprint": self.model.fingerprint}
+    def facts(self) -> dict[str, object]:
+        """Return what a record reports of the data."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "training_samples": len(self.x_train),
+            "test_samples": len(self.x_test),
+            "classes": self.classes,
+        }
 
     def __str__(self):
-        samples = f"{self.name} ({len(self.x_train):,} training and {len(self.x_test):,} test samples)"
-        return samples if self.model == MLP else f"{samples} with the model {self.model}"
+        return f"{self.name} ({len(self.x_train):,} training and {len(self.x_test):,} test samples)"
 
 
-def load(name="digits"):
-    """The data set of this name (digits, mnist, fashion_mnist), or that of an `.npz` file.
+def load(name: str | Path = "digits") -> Dataset:
+    """Return a data set.
 
-    Raises InvalidInput where there is no such name or file, and DataError where the data cannot be had or used.
+    Args:
+        name: digits, mnist, fashion_mnist, or the path of an `.npz` file with x_train, y_train, x_test, y_test.
+
+    Raises:
+        InvalidInput: there is no such name or file.
+        DataError: it cannot be downloaded, read, or trained on.
     """
     if name == "digits":
-        return standardised(name, *_digits())
+        return standardize(name, *_digits())
     if name in NAMES:
-        return standardised(name, *_read(_downloaded(name)))
+        return standardize(name, *_read(_download(name)))
     path = Path(os.path.expanduser(name))
     if not os.path.exists(path):
-        raise InvalidInput(
-            f"there is no data set or file {str(name)!r}; name one of {', '.join(NAMES)} or an .npz file"
-        )
-    try:
-        return standardised(path.stem, *_read(path))
-    except MemoryError:
-        raise DataError(f"{path} needs more memory than there is; name a smaller data set") from None
+        raise InvalidInput(f"there is no data set or file {str(name)!r}; use {', '.join(NAMES)}, or an .npz file")
+    return standardize(path.stem, *_read(path))
 
 
 def _digits():
-    """scikit-learn's 1,797 handwritten digits, every fifth of each class kept for the test.
+    """scikit-learn's 1,797 handwritten digits; every fifth of each class is a test sample.
 
-    The rows of the file are not exchangeable (they go from writer to writer), so that its end is no fair test set.
+    The rows are sorted by writer, so the end of the file would be no fair test set.
     """
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # takes a second
 
     digits = load_digits()
     images, labels = digits.images.astype(np.uint8), digits.target
@@ -105,92 +105,83 @@ def _digits():
     return images[~test], labels[~test], images[test], labels[test]
 
 
-DOWNLOAD = """
-import os, socket, sys
-import numpy
-from keras.datasets import {name} as source
-socket.setdefaulttimeout(30)
-(x_train, y_train), (x_test, y_test) = source.load_data()
-part = sys.argv[1] + ".part"
-with open(part, "wb") as file:
-    numpy.savez_compressed(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-os.replace(part, sys.argv[1])
-"""
-
-
-def _downloaded(name):
-    """Our copy of one of Keras's data sets, which Keras fetches in a process of its own: no TensorFlow in this one."""
-    path = home() / "datasets" / f"{name}.npz"
-    if not path.exists():
-        print(f"Fetching {name}, once ...", file=sys.stderr)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{path.parent} cannot be written to: {error.strerror}") from None
-        command = [sys.executable, "-c", DOWNLOAD.format(name=name), str(path)]
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            reason = done.stderr.strip().split("\n")[-1]
-            raise DataError(
-                f"{name} could not be fetched ({reason}); use --dataset digits, which needs no network, or --dataset "
-                f"FILE.npz with {', '.join(ARRAYS)}; where a download was cut short, delete it in ~/.keras/datasets"
-            )
+def _download(name: str) -> Path:
+    """Return our copy of one of Keras's data sets, downloaded once, by a process of its own: loading Keras is slow."""
+    path = data_dir() / "datasets" / f"{name}.npz"
+    if path.exists():
+        return path
+    print(f"Downloading {name}, once ...", file=sys.stderr, flush=True)
+    child = Child(_download_with_keras, name, path)
+    try:
+        reason = child.connection.recv()
+    except EOFError:
+        reason = child.exit_reason()
+    finally:
+        child.kill()
+    if reason:
+        raise DataError(
+            f"{name} could not be downloaded ({reason}); use --dataset digits, which needs no network, or --dataset "
+            f"FILE.npz with {', '.join(ARRAYS)}; if a download was cut short, delete it from ~/.keras/datasets"
+        )
     return path
 
 
-def _read(path):
-    """The four arrays of an `.npz` file: without pickle, and nothing larger than its directory and headers agree on."""
+def _download_with_keras(connection, name, path):
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        arrays = dict(zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        connection.send("")
+    except Exception as error:
+        connection.send(str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
+
+
+def _read(path: Path) -> list[np.ndarray]:
+    """Return the four arrays of an `.npz` file, without pickle. A file that declares too much is not read."""
 
     def refuse(reason):
-        raise DataError(f"{path} is no data set: {reason}") from None
+        raise DataError(f"{path} is not a data set: {reason}") from None
 
     if not path.is_file():
         refuse("it is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
-            missing = [name for name in ARRAYS if name not in sizes]
-            if missing:
-                there = ", ".join([*sizes][:8]) + ", ..." * (len(sizes) > 8)
-                refuse(f"it holds no {' and no '.join(missing)} (it holds {there or 'nothing'})")
-            entries = 0
-            for name in ARRAYS:
-                with archive.open(f"{name}.npy") as member:
-                    start = io.BytesIO(member.read(MOST_HEADER))
-                version = np.lib.format.read_magic(start)
-                header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
-                shape, _, dtype = getattr(np.lib.format, header)(start)
-                held = archive.getinfo(f"{name}.npy").file_size - start.tell()
-                kinds, wanted = ("biuf", "numbers") if name[0] == "x" else ("iu", "whole numbers (an integer type)")
-                if dtype.kind not in kinds:
-                    refuse(f"{name} must hold {wanted}, not {dtype}")
-                if math.prod(shape) * dtype.itemsize != held:
-                    refuse(f"{name} declares the shape {shape}, but holds {held} bytes")
-                entries += math.prod(shape)
-            if entries > MOST_ENTRIES:
-                refuse(f"it declares {entries} numbers, and at most {MOST_ENTRIES} can be trained on")
-            return [_array(archive, name) for name in ARRAYS]
+        missing = [name for name in ARRAYS if name not in sizes]
+        if missing:
+            shown = ", ".join(list(sizes)[:8]) + ", ..." * (len(sizes) > 8)
+            refuse(f"it has no {' and no '.join(missing)} (it has {shown or 'nothing'})")
+        if sum(sizes[name] for name in ARRAYS) > MAX_BYTES:
+            refuse(f"its arrays take more than {MAX_BYTES / 2**30:.0f} GiB")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ARRAYS}
     except DataError:
         raise
+    except MemoryError:
+        refuse("it needs more memory than there is; use a smaller one")
     except OSError as error:
         refuse(error.strerror or str(error))
-    except Exception as error:  # whatever zipfile and NumPy make of a file that is something else
+    except Exception as error:  # anything that zipfile and NumPy make of another kind of file
         refuse(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    for name, array in arrays.items():
+        kinds, wanted = ("biuf", "numbers") if name[0] == "x" else ("iu", "whole numbers (an integer type)")
+        if array.dtype.kind not in kinds:
+            refuse(f"{name} must hold {wanted}, not {array.dtype}")
+    return list(arrays.values())
 
 
-def _array(archive, name):
-    with archive.open(f"{name}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+def standardize(name: str, x_train, y_train, x_test, y_test) -> Dataset:
+    """Return the Dataset of four raw arrays.
 
-
-def standardised(name, x_train, y_train, x_test, y_test):
-    """The Dataset of four raw arrays. Raises DataError where one cannot train and test on them."""
+    Raises:
+        DataError: one cannot train and test on them.
+    """
 
     def refuse(reason):
-        raise DataError(f"{name} is no data set to train on: {reason}")
+        raise DataError(f"{name} cannot be trained on: {reason}")
 
-    # one label a row, as Keras has CIFAR's, is one label a sample
+    # CIFAR in Keras has labels of shape (n, 1)
     y_train, y_test = (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for y in (y_train, y_test))
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         if x.ndim < 2 or y.ndim != 1:
@@ -205,20 +196,22 @@ def standardised(name, x_train, y_train, x_test, y_test):
         refuse(f"training samples have the shape {x_train.shape[1:]}, test samples {x_test.shape[1:]}")
     classes = int(max(y_train.max(), y_test.max())) + 1
     if not 2 <= classes <= len(y_train):
-        refuse(f"its labels go up to {classes - 1}; wanted at least two classes from 0 on, and no more than samples")
+        refuse(f"its labels go up to {classes - 1}; use at least two classes from 0 on, and no more than samples")
 
-    digest = hashlib.sha256()
-    for array in (x_train, y_train, x_test, y_test):
-        digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
-
-    with np.errstate(all="ignore"):  # what overflows here is refused below
+    digest = _digest(x_train, y_train, x_test, y_test)
+    with np.errstate(all="ignore"):  # an overflow is refused below
         mean, deviation = x_train.mean(dtype=np.float64), x_train.std(dtype=np.float64)
         if deviation == 0:
             refuse("all its training inputs are the same number")
         x_train, x_test = (((x - mean) / deviation).astype(np.float32) for x in (x_train, x_test))
     if not (np.isfinite(x_train).all() and np.isfinite(x_test).all()):
         refuse("its inputs hold NaN, infinity, or numbers too large for float32")
-    return Dataset(
-        name, x_train, y_train.astype(np.int32), x_test, y_test.astype(np.int32), classes, digest.hexdigest()
-    )
+    return Dataset(name, x_train, y_train.astype(np.int32), x_test, y_test.astype(np.int32), classes, digest)
+
+
+def _digest(*arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

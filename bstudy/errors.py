@@ -1,33 +1,37 @@
-"""What can go wrong, as sentences: the only errors that a user is meant to see."""
+"""The errors that a user may see, each one sentence."""
 
 
 class BstudyError(Exception):
-    """Something that stops the work, told in one sentence. The command exits with `exit_status`."""
+    """Stops the work with one sentence; the command exits with `exit_status`."""
 
     exit_status = 1
 
 
 class InvalidInput(BstudyError, ValueError):
-    """What was asked for cannot be: a wrong value, name or combination."""
+    """A wrong value, name or combination was asked for."""
 
     exit_status = 2
 
 
 class DataError(BstudyError):
-    """A data set that cannot be found, downloaded or read."""
+    """A data set cannot be found, downloaded or read."""
+
+
+class BackendError(BstudyError):
+    """TensorFlow or Keras cannot be used here."""
 
 
 class NotMeasured(BstudyError):
-    """The store was asked for what is not in it yet."""
+    """A result is not stored yet, and measuring was not allowed."""
 
 
 class Interrupted(BstudyError):
-    """Stopped by the user; what was measured is kept."""
+    """The user stopped the work; all measured results are stored."""
 
     exit_status = 130
 
 
-class Followed(BstudyError):
-    """This process only helped another one, which has the results."""
+class WorkerDone(BstudyError):
+    """This machine helped the chief, which has the results."""
 
     exit_status = 0

@@ -1,42 +1,47 @@
-"""What the chapters found, as a page of Markdown tables, from the json files that they wrote. Judges nothing."""
+"""The findings of all chapters as Markdown tables, from the JSON files that the chapters wrote. Judges nothing."""
 
 import json
 from math import nan
+from pathlib import Path
 
-from bstudy.page import MARKS, estimate
+from bstudy.chapter import Chapter
+from bstudy.report import MARKS, format_estimate
 from bstudy.stats import Claim
 
 
-def findings(chapters, folder):
-    """The page of what the json files in `folder` say: each chapter's first claim, and then all claims.
+def findings(chapters: list[Chapter], folder: Path) -> str:
+    """Return a page of Markdown on the JSON files in `folder`: each chapter's first claim, then all claims.
 
-    The first table is for a README beside `chapters/` and `figures/`.
+    The first table is for a README next to `chapters/` and `figures/`.
     """
-    records = [(chapter, folder / f"{chapter.name}.json") for chapter in chapters]
-    found = [(chapter, json.loads(path.read_text(encoding="utf-8"))) for chapter, path in records if path.exists()]
+    paths = [(chapter, folder / f"{chapter.name}.json") for chapter in chapters]
+    found = [(chapter, json.loads(path.read_text(encoding="utf-8"))) for chapter, path in paths if path.exists()]
     lines = ["| | finding, as claimed | first claim tested | measured | published | |", "|---|---|---|---|---|---|"]
     part = None
     for chapter, record in found:
         if chapter.part != part:
-            lines.append(f"| | **{chapter.part}** | | | | |")
-        part = chapter.part
+            part = chapter.part
+            lines.append(f"| | **{part}** | | | | |")
         link = f"[{chapter.number}](chapters/{chapter.module.__name__.split('.')[-1]}.py)"
         lines.append(row(link, chapter.finding, *cells(record["verdicts"][0])))
-    lines += ["", f"## All claims, on {found[0][1]['dataset']['name']}" if found else "", ""]
+    datasets = dict.fromkeys(record["dataset"]["name"] for _, record in found)
+    lines += ["", f"## All claims, on {', '.join(datasets)}" if found else "", ""]
     lines += ["| | claim | measured | published | |", "|---|---|---|---|---|"]
     for chapter, record in found:
         lines += [row(f"{chapter.number}", *cells(verdict)) for verdict in record["verdicts"]]
     return "\n".join(lines) + "\n"
 
 
-def cells(verdict):
-    """The text, what was measured, what was published, and the outcome of a claim, as it is in the json."""
+def cells(verdict: dict) -> tuple[str, str, str, str]:
+    """Return the text, the measured and the published number, and the outcome of a claim in a JSON file."""
     numbers = (verdict["estimate"], *verdict["interval"])
-    found, *bounds = (nan if number is None else float(number) for number in numbers)
-    claim = Claim(**(verdict | {"estimate": found, "interval": tuple(bounds)}))
+    estimate, *bounds = (nan if number is None else float(number) for number in numbers)
+    claim = Claim(**(verdict | {"estimate": estimate, "interval": tuple(bounds)}))
     published = "" if claim.published is None else f"{claim.published:.3g}"
-    return claim.claim, estimate(claim), published, MARKS[claim.outcome][0]
+    return claim.claim, format_estimate(claim), published, MARKS[claim.outcome]
 
 
-def row(*cells):
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+def row(*cells: str) -> str:
+    """Return a row of a Markdown table."""
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

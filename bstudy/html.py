@@ -1,6 +1,6 @@
-"""The book as web pages, each a file that needs no other: one a chapter, and a front page of all findings.
+"""The book as web pages, each a file that needs no other: a page per chapter, and a front page of all findings.
 
-What a page looks like is in `templates/`.
+The templates are in `templates/`.
 """
 
 import base64
@@ -10,83 +10,101 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 import jinja2
 
-from bstudy import __version__, draw
-from bstudy.book import Chapter, as_text, chapters, meaning
-from bstudy.errors import BstudyError, Followed, Interrupted
-from bstudy.page import MARKS, Page, evidence, writing_into
-from bstudy.progress import duration
-from bstudy.store import write_atomically
+from bstudy import __version__, plots
+from bstudy.chapter import Chapter, as_text, chapters
+from bstudy.errors import BstudyError, Interrupted, WorkerDone
+from bstudy.lab import Lab
+from bstudy.progress import format_duration
+from bstudy.report import MARKS, Report, build, format_evidence, write_text
+from bstudy.stats import Claim
 
 STYLES = ("page", "dark")
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """A chapter in the book: with its page and the page's pictures, or the reason why there is none."""
+class ChapterPage:
+    """A chapter in the book: its report and figures, or the reason why they are missing."""
 
     chapter: Chapter
-    page: Page | None = None
-    pictures: dict = field(default_factory=dict)  # style -> data URI
-    why: str = ""
+    report: Report | None = None
+    figures: dict[str, str] = field(default_factory=dict)  # style -> data URI
+    reason: str = ""
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.chapter.name}.html"
 
     @property
-    def claims(self):
-        return self.page.claims if self.page else []
+    def claims(self) -> list[Claim]:
+        return self.report.claims if self.report else []
 
 
-def leaves(lab):
-    """Every chapter's Leaf. One that cannot be measured or drawn does not lose the others: it says why it is missing.
+def build_pages(lab: Lab) -> list[ChapterPage]:
+    """Return the page of every chapter. One that cannot be measured or drawn does not stop the others.
 
-    Raises Interrupted where the user stopped it, and Followed on a machine that only helped another one.
+    Raises:
+        Interrupted: the user stopped it.
+        WorkerDone: this machine only helped the chief; it helped with every chapter.
     """
-    found, followed, some = [], None, chapters()
+    pages, done = [], None
+    found = chapters()
     if not lab.quiet:
-        count, seconds = lab.outstanding(e for each in some for e in each.module.experiments().values())
-        estimate = f": {count} results are to be measured, about {duration(seconds)}" if count else ""
-        print(f"{len(some)} chapters on {lab.dataset}{estimate}.", file=sys.stderr)
-    for chapter in some:
+        print(f"{len(found)} chapters on {lab.dataset}{estimate(found, lab)}.", file=sys.stderr)
+    for chapter in found:
         if not lab.quiet:
             print(f"Chapter {chapter.number}: {chapter.finding}", file=sys.stderr)
         try:
-            page = Page.of(chapter, chapter.parameters, lab)
-            found.append(Leaf(chapter, page, {style: picture(page, style) for style in STYLES}))
+            report = build(chapter, chapter.parameters, lab)
+            figures = {style: figure_data_uri(report, style) for style in STYLES}
+            pages.append(ChapterPage(chapter, report, figures))
         except Interrupted:
             raise
-        except Followed as helped:  # the next chapter needs help too
-            followed = helped
-        except Exception as error:  # also what no one foresaw: the measured rest is worth more than the traceback
-            found.append(Leaf(chapter, why=sentence(error)))
-            print(f"bstudy: chapter {chapter.number} is missing: {found[-1].why}", file=sys.stderr)
-    if followed:
-        raise followed
-    return found
+        except WorkerDone as error:
+            done = error
+        except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
+            pages.append(ChapterPage(chapter, reason=sentence(error)))
+            print(f"bstudy: chapter {chapter.number} is missing: {pages[-1].reason}", file=sys.stderr)
+    if done:
+        raise done
+    return pages
 
 
-def sentence(error):
-    """What went wrong, in one line."""
+def estimate(found: list[Chapter], lab: Lab) -> str:
+    """Return how much is to be measured for these chapters, and how long that takes."""
+    asked = {chapter.name: chapter.module.experiments(**chapter.parameters) for chapter in found}
+    count, seconds = lab.missing(asked)
+    return f": {count} results are missing, about {format_duration(seconds)}" if count else ""
+
+
+def sentence(error: Exception) -> str:
+    """Return what went wrong, in one line."""
     first = (str(error).splitlines() or [""])[0]
     return first if isinstance(error, BstudyError) else f"{type(error).__name__}: {first}"
 
 
-def picture(page, style):
-    """The page's figure as a data URI. As an image of its own its ids and its CSS touch nothing else on the page."""
+def figure_data_uri(report: Report, style: str) -> str:
+    """Return the figure as an image of its own, so that its ids and its CSS touch nothing else on the page."""
     file = io.BytesIO()
-    with draw.style(style):
-        draw.save(page.figure(), "svg", page.chapter.name, file)
+    with plots.style(style):
+        plots.save(report.draw(), "svg", report.chapter.name, file)
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def write(found, out, lab, options):
-    """Write the book of these Leaves into the folder `out`; `options` are those that make it again. Gives the paths.
+def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[Path]:
+    """Write the book into the folder `out`, and return the paths.
 
-    Raises BstudyError where it cannot be written.
+    Args:
+        pages: Of all chapters.
+        out: The folder.
+        lab: With which the pages were built.
+        options: Of the command that builds the book again.
+
+    Raises:
+        BstudyError: it cannot be written.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("bstudy"),
@@ -96,23 +114,20 @@ def write(found, out, lab, options):
         lstrip_blocks=True,
     )
     templates.globals |= {
-        "parts": [(part, list(some)) for part, some in groupby(found, lambda leaf: leaf.chapter.part)],
-        "outcomes": Counter(claim.outcome for leaf in found for claim in leaf.claims),
+        "parts": [(part, list(some)) for part, some in groupby(pages, lambda page: page.chapter.part)],
+        "outcomes": Counter(claim.outcome for page in pages for claim in page.claims),
         "marks": MARKS,
-        "evidence": evidence,
-        "heading": lambda column: draw.quantity(column).heading,
+        "evidence": format_evidence,
         "text": as_text,
-        "meaning": meaning,
         "version": __version__,
         "lab": lab,
         "options": options,
     }
-    pages = {"index.html": templates.get_template("index.html").render(here=None)}
-    for before, leaf, after in zip([None, *found], found, [*found[1:], None], strict=False):
-        source = inspect.getsource(leaf.chapter.module)
+    texts = {"index.html": templates.get_template("index.html").render(page=None)}
+    for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
+        source = inspect.getsource(page.chapter.module)
         template = templates.get_template("chapter.html")
-        pages[leaf.name] = template.render(here=leaf, before=before, after=after, source=source)
-    with writing_into(out):
-        for name, text in pages.items():
-            write_atomically(out / name, lambda file, text=text: file.write(text.encode()))
-    return [out / name for name in pages]
+        texts[page.name] = template.render(page=page, before=before, after=after, source=source)
+    for name, text in texts.items():
+        write_text(out / name, text)
+    return [out / name for name in texts]

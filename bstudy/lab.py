@@ -1,288 +1,179 @@
-"""Answers experiments: from the store, or by measuring them. Knows nothing of chapters, claims or figures."""
+"""Experiments in, Runs out: stored results are read, missing ones are measured."""
 
-import contextlib
 import functools
-import os
 import sys
-import time
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bstudy import models
-from bstudy.data import load
-from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured
-from bstudy.experiment import Runs, count
-from bstudy.experiment.train import Recipe
-from bstudy.jobs import side_by_side
-from bstudy.progress import Display, duration
-from bstudy.stop import stoppable
+from bstudy import distribute, machine, plan
+from bstudy.data import Dataset, load
+from bstudy.engines import InProcess, Processes
+from bstudy.errors import Interrupted, InvalidInput, NotMeasured, WorkerDone
+from bstudy.experiments.base import Experiment, Runs, leaves, map_leaves, positive_int
+from bstudy.models import MLP, ModelSpec, find_model
+from bstudy.progress import format_duration
+from bstudy.runner import Runner, graceful_shutdown
 from bstudy.store import Store
+from bstudy.worker import Setting
 
-SECONDS_BETWEEN_SAVES = 30
-SECONDS_BETWEEN_LOOKS = 0.3  # at what another process measures
-LARGEST_SEED = 2**32 - 1  # that Keras takes
-START_UP = 6.0  # seconds, for TensorFlow
+MAX_SEED = 2**32 - 1  # that Keras takes
 
 
 class Lab:
-    """A data set, seeds, and a store of what was measured.
+    """A data set, a model, seeds, and a store of results.
 
-    Lab("digits", seeds=3).run({"small": Recipe.sgd(64, 0.01, 30)})["small"].final("test_accuracy")
+    `Lab("digits", seeds=3).run({"small": Recipe.sgd(64, 0.01, 30)})["small"].final("test_accuracy")`
 
-    `dataset` is a Dataset, or a name or file for `load`; `seeds` a number of seeds from 0 on, or a list of them;
-    `devices` how many devices share every batch of a Recipe, "all", or "cpu" for one CPU even where there is a GPU;
-    `jobs` how many processes measure side by side: like the machine, they are recorded, and no part of the question;
-    `model` the model to train instead of the study's, by a name that `bstudy.models.model` reads. measure=False
-    answers from the store alone.
+    Args:
+        dataset: A Dataset, or a name or file for `load`.
+        seeds: The number of seeds, from 0 on, or a list of them.
+        store: Where results are stored; in `data_dir()` by default.
+        quiet: Whether to show no progress.
+        devices: The number of devices that split each batch of a Recipe; "all"; or "cpu" for one CPU, even if there is
+            a GPU. None for one device.
+        model: The model to train, as `find_model` reads it.
+        measure: Whether missing results may be measured.
+        jobs: The number of parallel processes; None for as many as this machine can use.
+
+    Raises:
+        InvalidInput: an argument is wrong.
+        DataError: the data cannot be read.
     """
 
     def __init__(
-        self, dataset="digits", seeds=3, store=None, quiet=False, devices=None, model=None, measure=True, jobs=1
+        self,
+        dataset: Dataset | str | Path = "digits",
+        seeds: int | Iterable[int] = 3,
+        store: Store | None = None,
+        quiet: bool = False,
+        devices: int | str | None = None,
+        model: ModelSpec | str = "mlp",
+        measure: bool = True,
+        jobs: int | None = None,
     ):
         self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
-        if model is not None:
-            self.dataset = replace(self.dataset, model=models.model(model))
-        self.dataset.architecture.check()
+        self.model = find_model(model) if isinstance(model, str) else model
+        self.model.validate(self.dataset.input_shape)
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-        if not self.seeds or any(seed < 0 for seed in self.seeds):
-            raise InvalidInput("seeds must be at least one whole number, none negative")
-        if max(self.seeds) > LARGEST_SEED:
-            raise InvalidInput(f"a seed must be at most {LARGEST_SEED}, not {max(self.seeds)}")
+        if not self.seeds or min(self.seeds) < 0 or max(self.seeds) > MAX_SEED:
+            raise InvalidInput(f"seeds must be at least one whole number from 0 to {MAX_SEED}, not {list(self.seeds)}")
         self.store = store or Store()
         self.quiet, self.measure = quiet, measure
-        self.devices = devices if devices in (None, "all", "cpu") else count("devices", devices)
-        self.jobs = count("jobs", jobs)
-        if self.jobs > 1 and "TF_CONFIG" in os.environ:
+        self.devices = devices if devices in (None, "all", "cpu") else positive_int("devices", devices)
+        self.jobs = None if jobs is None else positive_int("jobs", jobs)
+        if distribute.is_cluster() and (self.jobs or 1) > 1:
             raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
 
-    def run(self, experiments):
-        """{role: Experiment} -> {role: Runs}. Reads what is stored, measures the rest.
+    def run(self, experiments: Any) -> Any:
+        """Return the same nested dicts with Runs in place of Experiments, measuring what is not stored.
 
-        Raises InvalidInput, before anything is measured, where the data set cannot answer one of the experiments;
-        Interrupted where the user stopped it; NotMeasured where something is not stored, with measure=False.
+        Raises:
+            InvalidInput: the data do not allow one of the experiments; nothing is measured then.
+            Interrupted: the user stopped the work.
+            NotMeasured: something is not stored, and `measure` is False.
+            WorkerDone: this machine only helped the chief of a cluster.
         """
-        for experiment in experiments.values():
-            experiment.check(self.dataset)
-        answers = {}
-        plan = self._plan(experiments.values(), answers)
-        if plan and not self.measure:
-            raise NotMeasured(f"{len(plan)} result{'s are' if len(plan) > 1 else ' is'} not measured yet")
-        if plan or (self.measure and "TF_CONFIG" in os.environ):
-            self._measure(plan, answers, self._questions(experiments.values()))
-        return {role: self._runs(experiment, answers) for role, experiment in experiments.items()}
+        found = list(dict.fromkeys(leaves(experiments).values()))
+        for experiment in found:
+            experiment.validate(self.dataset)
+        tasks = self._plan(found)
+        if tasks and not self.measure:
+            raise NotMeasured(f"{len(tasks)} result{'s are' if len(tasks) > 1 else ' is'} not measured yet")
+        if self.measure and distribute.is_cluster():
+            tasks = self._agree(tasks, found)
+        if tasks:
+            self._measure(tasks)
+        if not distribute.is_chief():
+            raise WorkerDone("the chief has the results")
+        return map_leaves(self._runs, experiments)
 
-    def outstanding(self, experiments):
-        """How many results are not stored yet, and about how many seconds it takes to measure them."""
-        asked = []
-        for experiment in experiments:
-            with contextlib.suppress(InvalidInput):  # what these data cannot answer takes no time
-                experiment.check(self.dataset)
-                asked.append(experiment)
-        plan = self._plan(asked, {})
-        return len(plan), sum(seconds for *_, seconds in plan.values())
+    def missing(self, experiments: Any) -> tuple[int, float]:
+        """Return how many results are not stored, and about how many seconds it takes to measure them."""
+        possible = []
+        for experiment in dict.fromkeys(leaves(experiments).values()):
+            try:
+                experiment.validate(self.dataset)
+            except InvalidInput:
+                continue
+            possible.append(experiment)
+        tasks = self._plan(possible)
+        return len(tasks), self._expected_seconds(tasks)
 
-    def _questions(self, experiments):
-        """All pairs (experiment, seed) that may have to be answered: the same list on several machines."""
-        found = []
+    @functools.cached_property
+    def replicas(self) -> int:
+        """On how many devices a Recipe trains that leaves this open."""
+        if self.devices == "all" or distribute.is_cluster():
+            return distribute.start_devices(self.devices)
+        return self.devices if isinstance(self.devices, int) else 1
 
-        def add(experiment, seed):
-            if (experiment, seed) not in found:
-                found.append((experiment, seed))
-                for start in experiment.starts():
-                    add(start, seed)
+    def _key(self, experiment: Experiment, seed: int) -> str:
+        return experiment.with_replicas(self.replicas).key(self.dataset, self.model, seed)
 
-        for seed in self.seeds:
-            for experiment in experiments:
-                add(experiment, seed)
-        return found
+    def _plan(self, experiments, stored=None):
+        return plan.make_plan(
+            [experiment.with_replicas(self.replicas) for experiment in experiments],
+            self.seeds,
+            self._key,
+            functools.cache(stored or self.store.progress),
+            self._seconds,
+        )
 
-    def _plan(self, experiments, answers):
-        """{key: (experiment, seed, seconds)} of what must be measured, what others may begin from before them.
+    def _seconds(self, experiment):
+        multiplications = self.model.multiplications(self.dataset.input_shape)
+        return machine.this_machine().seconds(experiment.work(self.dataset), multiplications)
 
-        What is stored goes to `answers` by key.
-        """
-        begun = {}  # (experiment, seed) -> the share of it that is stored
+    def _expected_seconds(self, tasks, jobs=1):
+        """Return how long these tasks take in this many processes, each of which compiles its programs."""
+        programs = frozenset().union(*(task.experiment.work(self.dataset).programs for task in tasks))
+        exclusive = sum(task.seconds for task in tasks if task.experiment.EXCLUSIVE)
+        parallel = sum(task.seconds for task in tasks) - exclusive
+        return exclusive + parallel / jobs + len(programs) * machine.this_machine().compile_seconds
 
-        def want(experiment, seed, its_state=False):
-            key = experiment.key(self.dataset, seed)
-            if (experiment, seed) in begun or (key in answers and not its_state):
-                return
-            stored = self.store.read(key, its_state)  # what others begin from must be whole
-            if stored is not None and stored.complete:
-                answers[key] = replace(stored, state={})
-                return
-            begun[experiment, seed] = stored.share if stored is not None else 0.0
-            for start in experiment.starts():
-                want(start, seed, its_state=True)
+    def _agree(self, tasks, experiments):
+        """Return the tasks that the chief of the cluster is missing, of which other machines help with the Recipes."""
+        every = self._plan(experiments, stored=lambda key, with_state: 0.0)
+        missing = distribute.agree_on_missing([task.key for task in every], {task.key for task in tasks})
+        if distribute.is_chief():
+            return [task for task in every if task.key in missing]
+        return [t for t in every if t.key in missing and getattr(t.experiment, "replicas", None) == self.replicas]
 
-        def length(question):
-            experiment, seed = question
-            return seed, experiment.guess(self.dataset) + sum(length((start, seed))[1] for start in experiment.starts())
-
-        def seconds(experiment, seed):
-            there = (
-                share
-                for share, beginning in experiment.beginnings()
-                if (beginning, seed) in begun or beginning.key(self.dataset, seed) in answers
-            )
-            return experiment.guess(self.dataset) * (1 - max(begun[experiment, seed], next(there, 0.0)))
-
-        for seed in self.seeds:
-            for experiment in experiments:
-                want(experiment, seed)
-        return {e.key(self.dataset, seed): (e, seed, seconds(e, seed)) for e, seed in sorted(begun, key=length)}
-
-    def _begun(self, experiment, key, seed):
-        """The longest stored Result that this experiment may go on from, and its share of the work, or (None, 0)."""
-        partial = self.store.read(key, state=True)
-        share = partial.share if partial is not None else 0.0
-        for longer, beginning in experiment.beginnings():
-            if longer <= share:
-                break
-            stored = self.store.read(beginning.key(self.dataset, seed), state=True)
-            if stored is not None and stored.complete:
-                return stored, longer
-        return partial, share
-
-    def _measure(self, plan, answers, questions):
-        """Measure what is planned into the store and `answers`; on another worker, help the first one."""
-        if self.jobs > 1:  # what runs side by side is done so much sooner
-            side = min(self.jobs, len(plan) or 1)
-            plan = {key: (e, seed, t if e.ALONE else t / side) for key, (e, seed, t) in plan.items()}
-        stored, work = len(answers), sum(seconds for *_, seconds in plan.values())
+    def _measure(self, tasks):
+        jobs = self._choose_jobs(tasks)
+        expected = self._expected_seconds(tasks, jobs)
         if not self.quiet:
+            model = "" if self.model == MLP else f" with the model {self.model}"
+            processes = f" in {jobs} processes" if jobs > 1 else ""
             print(
-                f"Measuring on {self.dataset}: {len(plan)} results, {stored} more are stored; "
-                f"about {duration(work + START_UP)} (Ctrl-C keeps what is measured).",
+                f"Measuring on {self.dataset}{model}: {len(tasks)} result{'s' * (len(tasks) > 1)}, about "
+                f"{format_duration(expected + machine.START_SECONDS)}{processes} (Ctrl-C stops and keeps them).",
                 file=sys.stderr,
             )
+        setting = Setting(self.dataset, self.model, self.devices, jobs)
 
-        def kept():
-            written = sum(key in answers and key not in self.store.unwritten for key in plan)
-            return f"{written} of {len(plan)} results are kept, and what the running one has finished"
+        runner = Runner(tasks, expected, self.quiet)
 
-        with stoppable(kept) as stop:
-            if self.jobs > 1:
-                side_by_side(self, plan, answers, work, stop)
-            else:
-                self._one_by_one(plan, answers, work, stop, questions)
-            if stop.is_set() and len(answers) - stored < len(plan):
-                raise Interrupted(f"Stopped: {kept()}; the same command goes on from there.")
+        def stored():
+            return f"{len(runner.done - self.store.in_memory.keys())} of {len(tasks)} results are stored"
 
-    def _one_by_one(self, plan, answers, work, stop, questions):
-        """Measure what is planned in this process, in order."""
-        # before the display, since it keeps TensorFlow's noise from standard error
-        replicas = import_module("bstudy.measure").set_up(self.devices)
-        cluster = import_module("bstudy.measure.cluster")
-        cluster.follow(questions, self.dataset)
-        done = 0.0
-        with Display(work, self.quiet) as display:
-            for number, (key, (experiment, seed, seconds)) in enumerate(plan.items(), 1):
-                begun = None
-                if isinstance(experiment, Recipe):
-                    cluster.tell(questions.index((experiment, seed)))
-                for share in self._answer(key, experiment, seed, answers, stop, replicas):
-                    begun = share if begun is None else begun
-                    text = f"[{number}/{len(plan)}] {experiment}, seed {seed}, {experiment.reached(share)}"
-                    here = done + seconds * (share - begun) / ((1 - begun) or 1)
-                    display.show(text, here, milestone=key in answers)
-                done += seconds
-                if stop.is_set() and not plan.keys() <= answers.keys():
-                    return
-        cluster.tell(cluster.ENOUGH)
+        with graceful_shutdown(lambda: f"{stored()}, and a checkpoint of each running one follows") as stop:
+            engine = Processes(setting, self.store) if jobs > 1 else InProcess(setting, self.store, stop)
+            try:
+                runner.run(engine, stop)
+            finally:
+                engine.close()
+        if len(runner.done) < len(tasks):
+            raise Interrupted(f"stopped; {stored()}; the same command continues from there")
 
-    def _answer(self, key, experiment, seed, answers, stop, replicas):
-        """Answer one question, or wait until another process has; yields the share that is done."""
-        told = False
-        while not stop.is_set():
-            with self.store.locks.held(key) as free:
-                if free:
-                    yield from self._answer_alone(key, experiment, seed, answers, stop, replicas)
-                    return
-            if not told:
-                told = True
-                print(
-                    f"Another process measures {experiment}, seed {seed}: waiting for it (Ctrl-C ends the waiting).",
-                    file=sys.stderr,
-                )
-            stop.wait(SECONDS_BETWEEN_LOOKS)
+    def _choose_jobs(self, tasks):
+        if self.jobs is not None or distribute.is_cluster() or self.replicas > 1:
+            return min(self.jobs or 1, len(tasks))
+        return machine.default_jobs(sum(not task.after and not task.experiment.EXCLUSIVE for task in tasks))
 
-    def _answer_alone(self, key, experiment, seed, answers, stop, replicas):
-        """Measure one experiment, saving as it goes; yields the share that is done."""
-        begun, share = self._begun(experiment, key, seed)
-        if share == 1:  # another process has measured it since it was planned
-            answers[key] = replace(begun, state={})
-        yield share
-        if share == 1:
-            return
-        starts = [self.store.read(start.key(self.dataset, seed), state=True) for start in experiment.starts()]
-        if None in starts:
-            raise BstudyError(f"what {experiment} begins from is no longer stored; the same command measures it again")
-        about = {"experiment": repr(experiment), "dataset": self.dataset.name, "model": self.dataset.model.name}
-        about |= {"seed": seed, "jobs": 1 if experiment.ALONE else self.jobs}
-        result = saved = begun
-        saved_at = time.monotonic()
-        started = time.monotonic() - (begun.about["seconds_total"] if begun is not None else 0)
-        measure = import_module(type(experiment).__module__.replace("experiment", "measure")).measure
-        try:
-            for share, result in measure(experiment.on(replicas), self.dataset, seed, begun, starts):
-                result.about |= about | {"seconds_total": time.monotonic() - started}
-                stopping = stop.is_set()  # asked once: what stops has been saved
-                due = stopping or time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES
-                if result.complete or (due and result is not saved):
-                    self.store.write(key, result)
-                    saved, saved_at = result, time.monotonic()
-                if result.complete:
-                    answers[key] = replace(result, state={})
-                yield share
-                if stopping and not result.complete:
-                    return
-        except Exception as error:  # out of memory, or without the other machines: what was finished is kept
-            if result is not saved:
-                self.store.write(key, result)
-            if reason := self._reason(error, experiment):
-                raise BstudyError(reason) from error
-            raise
-
-    def _reason(self, error, experiment):
-        """A sentence on what went wrong where a user can mend it, and else nothing."""
-        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
-            return f"{experiment} needs more memory than there is; a smaller batch size needs less"
-        if isinstance(error, BstudyError) or self.dataset.model.is_the_books:
-            return None
-        told = f"{type(error).__name__}: {error}".splitlines()
-        # TensorFlow's messages begin with where in the code that was, and end with what was given
-        cause = next((line.strip() for line in str(error).splitlines() if "Error: " in line), told[0])
-        return f"the model {self.dataset.model} failed at {experiment}: {cause}"
-
-    def _runs(self, experiment, answers):
-        results = [answers[experiment.key(self.dataset, seed)] for seed in self.seeds]
+    def _runs(self, experiment):
+        results = [self.store.read(self._key(experiment, seed)) for seed in self.seeds]
         columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
-        about = [result.about for result in results]
-        return Runs(experiment, self.seeds, columns, about, len(self.dataset.x_train))
-
-
-def answering(settings, stop):
-    """In a process beside others: gives the function that answers one question after another; see `bstudy.jobs`."""
-    dataset, home, devices, jobs = settings
-    lab = Lab(dataset, [0], Store(home), quiet=True, devices=devices, jobs=jobs)
-    set_up = functools.cache(lambda: import_module("bstudy.measure").set_up(devices))
-
-    def answer(question):
-        experiment, seed, unwritten = question
-        lab.store.unwritten.update(unwritten)
-        key, answers = experiment.key(dataset, seed), {}
-        try:
-            for share in lab._answer(key, experiment, seed, answers, stop, set_up()):
-                yield "share", share
-            if key in answers:
-                yield "answered", (answers[key], lab.store.unwritten.get(key))
-        except BstudyError as error:
-            yield "refused", error
-        except Exception as error:
-            yield "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-
-    return answer
+        diverged, metadata = [result.diverged for result in results], [result.metadata for result in results]
+        return Runs(experiment, self.seeds, columns, diverged, metadata, len(self.dataset.x_train))

@@ -1,4 +1,4 @@
-"""The options that several commands share: what they are called, take and mean."""
+"""The options that several commands share, and those of a chapter's parameters."""
 
 import re
 import shlex
@@ -7,59 +7,109 @@ from pathlib import Path
 
 import click
 
+from bstudy.chapter import Chapter, as_text, option_name, read_value
+
 option = partial(click.option, show_default=True)
-dataset_option = option(
-    "--dataset", default="digits", envvar="BSTUDY_DATASET", show_envvar=True, metavar="NAME|FILE",
-    help="digits (embedded), mnist, fashion_mnist, or an .npz file with x_train, y_train, x_test, y_test.",
-)  # fmt: skip
+variable = partial(option, show_envvar=True)
+dataset = variable(
+    "--dataset",
+    default="digits",
+    envvar="BSTUDY_DATASET",
+    metavar="NAME|FILE",
+    help="digits (included), mnist, fashion_mnist, or an .npz file with x_train, y_train, x_test, y_test.",
+)
 
 
-def number_of_devices(context, parameter, value):
+def read_devices(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Return the value of --devices: a number, "all", "cpu" or None."""
     if value in (None, "all", "cpu"):
         return value
     if not re.fullmatch("0*[1-9][0-9]{0,3}", value):
-        raise click.BadParameter(f"wanted a number from 1 to 9999, all, or cpu, not {value!r}")
+        raise click.BadParameter(f"{value!r} is not a number from 1 to 9999, all, or cpu")
     return int(value)
 
 
-devices_option = option(
-    "--devices", envvar="BSTUDY_DEVICES", show_envvar=True, metavar="N|all|cpu", callback=number_of_devices,
-    help="Train on so many devices, which share every batch: GPUs, or parts of the CPU; cpu keeps a GPU out.",
-)  # fmt: skip
-model_option = option(
-    "--model", default="mlp", envvar="BSTUDY_MODEL", show_envvar=True, metavar="NAME|MODULE:FUNCTION",
-    help="mlp (the study's), cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
-)  # fmt: skip
-jobs_option = option(
-    "--jobs", type=click.IntRange(1, 64), default=1, metavar="N",
-    help="Measure in so many processes; what measures time or memory runs alone all the same.",
-)  # fmt: skip
-quiet_option = option("--quiet", is_flag=True, help="Show no progress.")
-seeds_option = option("--seeds", type=click.IntRange(1, 1000), default=3, help="How many runs of each, from seed 0 on.")
-folder_option = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
-settings_option = partial(option, "--set", "settings", multiple=True, metavar="NAME=VALUE")
-json_option = option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
-    metavar="FILE|-", help="Write the numbers there.",
-)  # fmt: skip
-format_option = option(
-    "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=("png", "svg")
+devices = variable(
+    "--devices",
+    envvar="BSTUDY_DEVICES",
+    metavar="N|all|cpu",
+    callback=read_devices,
+    help="Number of devices that split each batch (GPUs, or virtual CPU devices). 'cpu' ignores GPUs.",
 )
-style_option = option("--style", type=click.Choice(["page", "slide", "dark"]), default="page")
+model = variable(
+    "--model",
+    default="mlp",
+    envvar="BSTUDY_MODEL",
+    metavar="NAME|MODULE:FUNCTION",
+    help="mlp, cnn, or your function of (input_shape, classes) that returns a Keras model with logits.",
+)
+jobs = option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Number of parallel processes; by default, what the machine can use. "
+    "Time and memory are always measured with no other process.",
+)
+quiet = option("--quiet", is_flag=True, help="Show no progress.")
+seeds = option("--seeds", type=click.IntRange(1, 1000), default=3, help="Number of seeds, from 0 on.")
+out = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
+settings = partial(option, "--set", "settings", multiple=True, metavar="NAME=VALUE")
+optimizer = option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd", help="Of the training.")
+json_file = option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
+    metavar="FILE|-",
+    help="Write the numbers to this file, or print them as JSON.",
+)
+FORMATS, STYLES = click.Choice(["png", "svg", "pdf"]), click.Choice(["page", "slide", "dark"])
+formats = option("--format", "formats", multiple=True, type=FORMATS, default=("png", "svg"), help="May be repeated.")
+style = option("--style", type=STYLES, default="page", help="Look of the figure.")
 
 
-def seconds_of(context, parameter, value):
+def read_duration(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """Return the seconds of a duration such as 90s, 2m or 1h."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?) *(s|m|h|)", value)
     if match is None or not float(match[1]):
-        raise click.BadParameter(f"wanted a time such as 90s, 2m or 1h, not {value!r}")
+        raise click.BadParameter(f"{value!r} is not a duration such as 90s, 2m or 1h")
     return float(match[1]) * {"h": 3600, "m": 60}.get(match[2], 1)
 
 
-budget_option = option("--budget", default="2m", callback=seconds_of, help="About how long to measure: 90s, 2m, 1h.")
+budget = option("--budget", default="2m", callback=read_duration, help="How long to measure: 90s, 2m, 1h.")
 
 
-def told(dataset, seeds, model):
-    """The options that name these data, seeds and model again, where they are not the defaults."""
+class ParameterValue(click.ParamType):
+    """A value of the type of a chapter parameter's default."""
+
+    def __init__(self, default: object):
+        self.default = default
+        self.name = (
+            "list" if isinstance(default, tuple) else {int: "integer"}.get(type(default), type(default).__name__)
+        )
+
+    def convert(self, value, parameter, context):
+        try:
+            return read_value(value, self.default)
+        except ValueError as error:
+            self.fail(f"{error}; for example {as_text(self.default)}", parameter, context)
+
+
+def for_parameters(chapter: Chapter) -> list[click.Option]:
+    """Return an option for each parameter of a chapter."""
+    return [
+        click.Option(
+            [option_name(name)],
+            type=ParameterValue(default),
+            default=as_text(default),
+            show_default=True,
+            help=chapter.help[name],
+        )
+        for name, default in chapter.parameters.items()
+    ]
+
+
+def for_rerun(dataset: str, seeds: int, model: str) -> str:
+    """Return the options that select these data, seeds and model again, if they are not the defaults."""
     words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
     words += ["--model", model] * (model != "mlp")
     return "".join(f" {shlex.quote(word)}" for word in words)

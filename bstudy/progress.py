@@ -1,4 +1,4 @@
-"""Tells on standard error how far a measurement has come: a live line on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a live line in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,8 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 SECONDS_BETWEEN_LINES = 20
 
 
-def duration(seconds):
-    """Seconds as a reader says them: 40 s, 12 min, 3 h 20 min."""
+def format_duration(seconds: float) -> str:
+    """Return seconds in words: 40 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -18,35 +18,34 @@ def duration(seconds):
 
 
 class Display:
-    """Shows `work` seconds, as guessed, getting done; the time left follows what was measured on the way."""
+    """Shows how much of `expected` seconds of work is done; the time left follows the speed so far."""
 
-    def __init__(self, work, quiet=False):
-        self._work, self._quiet = work, quiet
-        self._started = self._said = time.monotonic()
-        console = Console(stderr=True)
-        self._bar = None
-        if console.is_terminal and not quiet:
-            columns = BarColumn(20), TextColumn("{task.fields[left]:>14}"), TextColumn("{task.description}")
-            self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("", total=work, left="")
+    def __init__(self, expected: float, quiet: bool = False):
+        self._expected, self._quiet = expected, quiet
+        self._started = self._printed = time.monotonic()
+        left, text = TextColumn("{task.fields[left]:>14}"), TextColumn("{task.description}", markup=False)
+        self._bar = Progress(BarColumn(20), left, text, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=expected, left="")
+        self._live = self._bar.console.is_terminal and not quiet
 
     def __enter__(self):
-        if self._bar:
+        if self._live:
             self._bar.start()
         return self
 
     def __exit__(self, *error):
-        if self._bar:
+        if self._live:
             self._bar.stop()
 
-    def show(self, text, done, milestone=False):
-        """`done` of the work is behind us, `text` is under way; a milestone is worth a line of its own."""
+    def show(self, text: str, done: float, milestone: bool = False) -> None:
+        """Show that `done` seconds of the work are done; a milestone gets a line of its own."""
         elapsed = time.monotonic() - self._started
-        guess = self._work - done
-        left = guess * elapsed / done if done > 0.02 * self._work and elapsed > 2 else guess
-        words = f"{duration(left)} left" if left > 0.5 else "almost done"
-        if self._bar:
-            self._bar.update(self._task, completed=done, description=text, left=words)
-        elif not self._quiet and (milestone or time.monotonic() - self._said > SECONDS_BETWEEN_LINES):
-            self._said = time.monotonic()
+        rest = self._expected - done
+        left = rest * elapsed / done if done > 0.02 * self._expected and elapsed > 2 else rest
+        words = f"{format_duration(left)} left" if left > 0.5 else "almost done"
+        self._bar.update(self._task, completed=done, description=text, left=words)
+        if self._live or self._quiet:
+            return
+        if milestone or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
             print(f"{text}, {words}", file=sys.stderr, flush=True)

@@ -1,64 +1,85 @@
-"""Measured results on disk, one file an answer, found again by the key of what was asked. Knows nothing of measuring.
+"""Results on disk, one file each, found by the key of what was measured.
 
-An entry is an `.npz` file of the columns, the state, and what is known about them. A zip file keeps a CRC-32 of every
-member, compared when one is read; files are written beside their place and moved into it whole, so that a process that
-dies leaves the old entry or the new one, and never half of one. Who writes an entry holds its lock.
+An entry is an `.npz` file of the columns, the state and the metadata. A zip file has a CRC-32 of every member, which is
+compared when the member is read. Files are written under a temporary name and then renamed, so that a process that is
+killed leaves the old entry or the new one, never half of one.
 """
 
 import contextlib
 import io
 import json
+import logging
 import os
 import re
-import sys
+import socket
 import time
+import uuid
 import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+import filelock
 import numpy as np
 import platformdirs
 
 from bstudy.errors import BstudyError, InvalidInput
-from bstudy.lock import Locks
 
-FORMAT = 1
+FORMAT = 2
+DAY = 24 * 3600
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Result:
-    """What was measured of one experiment with one seed, so far or to its end."""
+    """The measurement of one experiment with one seed: complete, or a checkpoint of it."""
 
-    columns: dict  # name -> array: the answer
-    state: dict = field(default_factory=dict)  # name -> array: what later measurements begin from, weights and the like
-    about: dict = field(default_factory=dict)  # versions, device, thread count, what was asked
-    share: float = 0.0  # of the work, done
+    columns: dict[str, np.ndarray]
+    state: dict[str, np.ndarray] = field(default_factory=dict)  # to resume from: weights and the like
+    metadata: dict = field(default_factory=dict)
+    progress: float = 1.0  # in [0, 1]
+    diverged: bool = False
 
     @property
-    def complete(self):
-        return self.share == 1
+    def complete(self) -> bool:
+        return self.progress == 1
 
 
-def home():
-    """The folder of everything that bstudy keeps: BSTUDY_HOME, or the user's data folder."""
+def data_dir() -> Path:
+    """Return the folder of everything that bstudy stores: BSTUDY_HOME, or the user's data folder.
+
+    Raises:
+        InvalidInput: it is a file.
+    """
     named = os.environ.get("BSTUDY_HOME")
     folder = Path(os.path.expanduser(named)) if named else platformdirs.user_data_path("bstudy", appauthor=False)
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise InvalidInput(f"{folder} is not a folder; name one in BSTUDY_HOME, where results are to be kept")
+        raise InvalidInput(f"{folder} is not a folder; set BSTUDY_HOME to the folder for results")
     return folder
 
 
-def write_atomically(path, write):
-    """Call `write(file)` on a temporary file beside `path`, then move it into place whole."""
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name next to `path` that no other process uses, also not one on another host."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write(file)` on a temporary file next to `path`, then rename it.
+
+    Raises:
+        OSError: it cannot be written; the old file is unchanged then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_name(path)
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         for pause in (0.1, 0.3, 1):
-            with contextlib.suppress(PermissionError):  # on Windows, while another process has the file open
+            with contextlib.suppress(PermissionError):  # on Windows, while another process reads the file
                 return os.replace(temporary, path)
             time.sleep(pause)
         os.replace(temporary, path)
@@ -68,85 +89,148 @@ def write_atomically(path, write):
 
 
 class Store:
-    """Results by key. What cannot be written is kept in memory, so that a full disk costs no finished result."""
+    """Results by key. A result that cannot be written stays in memory, so that a full disk loses none.
 
-    def __init__(self, folder=None):
-        self.folder = Path(folder or home()) / "results"
-        self.unwritten = {}
-        self.locks = Locks(self.folder)
+    Args:
+        folder: The parent of the folder `results`; `data_dir()` by default.
+    """
 
-    def _path(self, key):
+    def __init__(self, folder: Path | str | None = None):
+        self.folder = Path(folder or data_dir()) / "results"
+        self.in_memory: dict[str, Result] = {}
+
+    def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npz"
 
-    def write(self, key, result):
-        names = {"columns": [*result.columns], "state": [*result.state]}
-        about = result.about | names | {"format": FORMAT, "key": key, "share": result.share, "saved": int(time.time())}
+    def write(self, key: str, result: Result) -> None:
+        """Store the result under this key, on disk if possible."""
+        about = {"format": FORMAT, "key": key, "saved": int(time.time()), "metadata": result.metadata}
+        about |= {"progress": result.progress, "diverged": bool(result.diverged)}
+        about |= {"columns": [*result.columns], "state": [*result.state]}
         arrays = {f"columns/{name}": array for name, array in result.columns.items()}
         arrays |= {f"state/{name}": array for name, array in result.state.items()}
         try:
             write_atomically(self._path(key), lambda file: np.savez(file, about=json.dumps(about), **arrays))
-            self.unwritten.pop(key, None)
+            self.in_memory.pop(key, None)
         except OSError as error:
-            if not self.unwritten:
-                print(
-                    f"A result cannot be kept in {self.folder} ({error.strerror}); going on with it in memory. "
-                    "Make room there, or name another folder in BSTUDY_HOME.",
-                    file=sys.stderr,
+            if not self.in_memory:
+                log.warning(
+                    "A result cannot be stored in %s (%s); continuing with it in memory. "
+                    "Make room there, or set BSTUDY_HOME to another folder.",
+                    self.folder,
+                    error.strerror,
                 )
-            self.unwritten[key] = result
+            self.in_memory[key] = result
 
-    def read(self, key, state=False):
-        """The Result under this key, or None; with its `state` only where asked for. A damaged one is set aside."""
-        if key in self.unwritten:
-            return self.unwritten[key]
-        path, result, fault = self._path(key), Result({}), "is damaged"
+    def read(self, key: str, state: bool = False) -> Result | None:
+        """Return the result under this key, or None. A damaged entry is renamed, and reported.
+
+        Args:
+            key: Of the result.
+            state: Whether to read its state too.
+
+        Raises:
+            BstudyError: the file cannot be read.
+        """
+        if key in self.in_memory:
+            return self.in_memory[key]
+        path = self._path(key)
         try:
-            file = open(path, "rb")  # noqa: SIM115 - closed below; what goes wrong before that is not damage
+            content = open(path, "rb")  # noqa: SIM115 - closed below; an error before that is no damage
         except FileNotFoundError:
             return None
         except OSError as error:
             raise BstudyError(f"{path} cannot be read: {error.strerror}") from None
         try:
-            with file, zipfile.ZipFile(file) as archive:
-
-                def array(member):  # read whole, since only then is its checksum compared
-                    return np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
-
-                result.about = json.loads(array("about.npy").item())
-                if result.about["format"] != FORMAT:
-                    fault = f"is of format {result.about['format']}, and not {FORMAT}"
-                    raise ValueError(fault)
-                if result.about["key"] != key:
-                    fault = "answers another question than its name says"
-                    raise ValueError(fault)
-                result.share = result.about["share"]
-                for part in ("columns", "state") if state else ("columns",):
-                    getattr(result, part).update({name: array(f"{part}/{name}.npy") for name in result.about[part]})
-            return result
-        except Exception:  # whatever zipfile and NumPy make of damaged bytes
-            aside = path.with_suffix(".damaged")
+            with content, zipfile.ZipFile(content) as archive:
+                return _read_entry(archive, key, state)
+        except Exception as error:  # anything that zipfile and NumPy make of damaged bytes
+            renamed = path.with_suffix(".damaged")
             with contextlib.suppress(OSError):
-                os.replace(path, aside)
-            print(f"A stored result {fault}: set aside as {aside}, to be measured again.", file=sys.stderr)
+                os.replace(path, renamed)
+            log.warning("A stored result is damaged (%s); renamed to %s, and measured again.", error, renamed)
             return None
 
-    def keys(self, beginning=""):
-        return sorted(path.stem for path in self.folder.glob("*.npz") if path.stem.startswith(beginning))
+    def progress(self, key: str, state: bool = False) -> float:
+        """Return how much of this result is stored and undamaged, in [0, 1]; its state too, if asked."""
+        result = self.read(key, state)
+        return result.progress if result is not None else 0.0
 
-    def size(self):
-        """Bytes on disk."""
+    @contextlib.contextmanager
+    def try_lock(self, key: str) -> Iterator[bool]:
+        """Lock the key against other processes; yield False if another one holds it.
+
+        Locks only prevent duplicate work; correctness does not depend on them.
+        """
+        lock = filelock.FileLock(self.folder / f".{key}.lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            yield False
+            return
+        except (OSError, NotImplementedError):  # nothing can be written there, or the file system has no locks
+            yield True
+            return
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+            lock.release()
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the stored keys that begin with `prefix`, sorted."""
+        return sorted(path.stem for path in self.folder.glob("[!.]*.npz") if path.stem.startswith(prefix))
+
+    def size(self) -> int:
+        """Return the bytes on disk."""
         return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
 
-    def remove(self, key):
+    def remove(self, key: str) -> None:
+        """Delete the entry of this key.
+
+        Raises:
+            BstudyError: it cannot be deleted.
+        """
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
             raise BstudyError(f"{self._path(key)} cannot be deleted: {error.strerror}") from None
 
-    def sweep(self):
-        """Delete what processes that were killed while they wrote have left."""
-        for path in self.folder.glob(".*.npz.*"):
-            if key := re.fullmatch(r"\.([0-9a-f]{64})\.npz\.\d+", path.name):
-                with self.locks.held(key[1]) as free, contextlib.suppress(OSError):
-                    if free:
-                        path.unlink()
+    def remove_temporary_files(self) -> None:
+        """Delete what killed processes left behind: files of this host without a process, or older than a day."""
+        for path in self.folder.glob(".*"):
+            match = re.fullmatch(r"\.[0-9a-f]{64}\.npz\.(.+)\.(\d+)\.[0-9a-f]{8}", path.name)
+            with contextlib.suppress(OSError):
+                if match and (_has_ended(*match.groups()) or time.time() - path.stat().st_mtime > DAY):
+                    path.unlink()
+
+
+def _has_ended(host: str, process: str) -> bool:
+    """Whether a process of this host does not exist any more; False if it may run on another host."""
+    if host != socket.gethostname() or os.name == "nt":  # os.kill would end the process on Windows
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _read_entry(archive: zipfile.ZipFile, key: str, state: bool) -> Result | None:
+    def array(member):  # read whole, since only then is its checksum compared
+        return np.lib.format.read_array(io.BytesIO(archive.read(f"{member}.npy")), allow_pickle=False)
+
+    about = json.loads(array("about").item())
+    if about["format"] != FORMAT:
+        return None
+    if about["key"] != key:
+        raise ValueError("it belongs to another key")
+    result = Result({}, {}, about["metadata"], about["progress"], about["diverged"])
+    result.columns = {name: array(f"columns/{name}") for name in about["columns"]}
+    if state:
+        result.state = {name: array(f"state/{name}") for name in about["state"]}
+    return result

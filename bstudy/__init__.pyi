@@ -1,0 +1,35 @@
+from . import plots as plots
+from .data import Dataset as Dataset
+from .data import load as load
+from .experiments.base import Experiment as Experiment
+from .experiments.base import Runs as Runs
+from .experiments.base import leaves as leaves
+from .experiments.base import map_leaves as map_leaves
+from .experiments.base import stack as stack
+from .experiments.cost import Cost as Cost
+from .experiments.cost import Throughput as Throughput
+from .experiments.evaluation import Evaluation as Evaluation
+from .experiments.gradient_trials import GradientTrials as GradientTrials
+from .experiments.interpolation import Interpolation as Interpolation
+from .experiments.noise_scale import NoiseScale as NoiseScale
+from .experiments.recipe import Phase as Phase
+from .experiments.recipe import Recipe as Recipe
+from .experiments.sharpness import Sharpness as Sharpness
+from .experiments.single_batches import SingleBatches as SingleBatches
+from .experiments.step_norms import StepNorms as StepNorms
+from .experiments.time_to_target import TimeToTarget as TimeToTarget
+from .experiments.time_to_target import steps_and_best as steps_and_best
+from .lab import Lab as Lab
+from .stats import Claim as Claim
+from .stats import claim as claim
+from .stats import critical_batch_size as critical_batch_size
+from .stats import fit_step_time as fit_step_time
+from .stats import fraction_unexplained as fraction_unexplained
+from .stats import linear_fit as linear_fit
+from .stats import noise_scale as noise_scale
+from .stats import noise_scale_interval as noise_scale_interval
+from .stats import power_law_exponent as power_law_exponent
+from .stats import rank_correlation as rank_correlation
+from .trainer import Trainer as Trainer
+
+__version__: str

@@ -1,0 +1,190 @@
+"""Seconds and bytes of a batch size, each measured in a new process, so that none pays for what another has used."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from bstudy.backend import start, tf
+from bstudy.data import Dataset
+from bstudy.errors import BstudyError
+from bstudy.experiments.base import Experiment, Work, checked, one_of, positive_float, positive_int
+from bstudy.experiments.recipe import Recipe
+from bstudy.processes import Child
+from bstudy.store import Result
+from bstudy.trainer import Trainer
+
+CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
+START_SECONDS = 7.0  # of a process with TensorFlow
+BATCH_SECONDS = 6e-4  # of evaluating a batch, besides its samples
+
+
+@dataclass(frozen=True)
+class _MeasuredInChild(Experiment):
+    """An exclusive measurement of one batch size in a new process."""
+
+    EXCLUSIVE = True
+
+    batch_size: int = checked(positive_int)
+
+    def validate(self, dataset):
+        Recipe.sgd(self.batch_size, 1, 1).validate(dataset)
+
+    def columns(self, trainer: Trainer) -> dict:
+        """Return the columns, measured in this process."""
+        raise NotImplementedError
+
+    def measure(self, context):
+        dataset, expected = context.dataset, self.work(context.dataset).seconds
+        shape = len(dataset.x_train), dataset.input_shape, dataset.classes
+        started = time.monotonic()
+        child = Child(_measure_columns, self, context.trainer.spec, shape, context.seed)
+        try:
+            while not child.connection.poll(1):
+                yield min(0.95, (time.monotonic() - started) / expected), Result({}, progress=0.0)
+            columns = child.connection.recv()
+        except EOFError:
+            raise BstudyError(f"the process that measures {self} ended with {child.exit_reason()}") from None
+        finally:
+            child.kill()
+        yield 1.0, Result({name: np.asarray(value, float) for name, value in columns.items()})
+
+
+def _measure_columns(connection, experiment, spec, shape, seed):
+    start()
+    samples, input_shape, classes = shape
+    x = tf.random.stateless_normal([samples, *input_shape], [seed, 0])
+    y = tf.random.stateless_uniform([samples], [seed, 1], 0, classes, tf.int32)
+    trainer = Trainer(Dataset("random", x, y, x[:0], y[:0], classes, ""), spec)
+    connection.send(experiment.columns(trainer))
+
+
+@dataclass(frozen=True)
+class Cost(_MeasuredInChild):
+    """The time and the memory of one batch size, on random data of the data set's shape.
+
+    The data decide neither, and loading real ones would be the peak of memory. A pass trains for an epoch, or evaluates
+    as many samples; the first one, which compiles, is not counted.
+
+    Columns:
+        seconds: (passes,) of each pass.
+        compile_seconds: () that the first pass took longer.
+        memory: () bytes: the peak of the device, or of the process on a CPU, less those used before; NaN if unknown.
+        parameters: () of the model.
+        weight_bytes, gradient_bytes, activation_bytes: () that a step needs by the model: its weights, a gradient for
+            each in training, and each layer's output for every sample, in training also its gradient.
+
+    Args:
+        batch_size: To measure.
+        task: "training" or "evaluation".
+        passes: How many are timed.
+    """
+
+    KIND = "cost"
+
+    task: str = checked(one_of("training", "evaluation"), default="training")
+    passes: int = checked(positive_int, default=5)
+
+    def work(self, dataset):
+        samples, steps = len(dataset.x_train), len(dataset.x_train) / self.batch_size
+        one_pass = Work(evaluated=samples, seconds=BATCH_SECONDS * steps)
+        if self.task == "training":
+            one_pass = Work(samples, steps)
+        return Work(seconds=START_SECONDS).plus(one_pass, times=self.passes + 1)
+
+    def table(self, run):
+        return {
+            "seconds a pass": np.median(run["seconds"], axis=1),
+            "seconds to compile": run["compile_seconds"],
+            "memory (MB)": run["memory"] / 1e6,
+            "parameters": run["parameters"],
+        }
+
+    def columns(self, trainer):
+        size, training = self.batch_size, self.task == "training"
+        order = np.arange(len(trainer.dataset.x_train), dtype=np.int32)
+
+        def one_pass():
+            if training:
+                return sum(segment.seconds for segment in trainer.train_epoch(order, size))
+            started = time.perf_counter()
+            trainer.evaluate(*trainer.training_data, size)
+            return time.perf_counter() - started
+
+        trainer.training_data  # noqa: B018 - on the device before memory is measured
+        (before, _), started = memory_used(), time.perf_counter()
+        one_pass()
+        first = time.perf_counter() - started
+        seconds = [one_pass() for _ in range(self.passes)]
+        _, peak = memory_used()
+        outputs = sum(int(np.prod(layer.output.shape[1:])) for layer in trainer.model.layers)
+        weights = 4 * trainer.model.count_params()
+        return {
+            "seconds": seconds,
+            "compile_seconds": max(0.0, first - np.median(seconds)),
+            "memory": peak - before,
+            "parameters": trainer.model.count_params(),
+            "weight_bytes": weights,
+            "gradient_bytes": weights * training,
+            "activation_bytes": 4 * size * outputs * (1 + training),
+        }
+
+    def __str__(self):
+        return f"{self.batch_size}: cost of {self.task}"
+
+
+@dataclass(frozen=True)
+class Throughput(_MeasuredInChild):
+    """The seconds of a training step at one batch size, on random data of the data set's shape.
+
+    Columns:
+        step_seconds: (calls,) mean of the steps of each compiled call; their number varies.
+        memory: () bytes, as in Cost.
+
+    Args:
+        batch_size: To measure.
+        optimizer: "sgd" or "adam".
+        seconds: How long to measure.
+    """
+
+    KIND = "throughput"
+
+    optimizer: str = checked(one_of("sgd", "adam"), default="sgd")
+    seconds: float = checked(positive_float, default=2.0)
+
+    def work(self, dataset):
+        return Work(seconds=START_SECONDS + 1.5 * self.seconds)
+
+    def table(self, run):
+        return {"samples a second": self.batch_size / run["step_seconds"].min(axis=1)}
+
+    def columns(self, trainer):
+        order = np.arange(len(trainer.dataset.x_train) // self.batch_size * self.batch_size, dtype=np.int32)
+        trainer.set_optimizer(self.optimizer)
+        trainer.training_data  # noqa: B018
+        (before, _), step_seconds, spent = memory_used(), [], 0.0
+        while spent < self.seconds or len(step_seconds) < 2:
+            for segment in trainer.train_epoch(order, self.batch_size, seconds_per_call=self.seconds / CALLS):
+                step_seconds.append(segment.seconds / segment.values.shape[1])
+                spent += segment.seconds
+                if spent >= self.seconds:
+                    break
+        return {"step_seconds": step_seconds, "memory": memory_used()[1] - before}
+
+    def __str__(self):
+        return f"{self.batch_size}: throughput with {self.optimizer}"
+
+
+def memory_used() -> tuple[float, float]:
+    """Return the bytes in use now and at the peak, of the device or, on a CPU, of this process; NaN if unknown."""
+    device = tf.config.list_logical_devices()[-1]
+    if device.device_type != "CPU":
+        counted = tf.config.experimental.get_memory_info(device.name)
+        return counted["current"], counted["peak"]
+    try:
+        with open("/proc/self/status") as status:
+            lines = dict(line.split(":", 1) for line in status)
+    except OSError:
+        return np.nan, np.nan
+    now, peak = (1024 * int(lines[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    return now, peak

@@ -1,0 +1,81 @@
+"""A child process that runs one function, connected to its parent by a pipe of messages."""
+
+import contextlib
+import os
+import pickle
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Client, Listener
+
+# -P keeps the working directory off the path: a student's random.py must not replace Python's
+COMMAND = [sys.executable, "-P", "-c", "from bstudy.processes import child_main; child_main()"]
+
+
+class Child:
+    """A new Python process that calls `function(connection, *arguments)` and then ends.
+
+    The function is imported there by its name; `__main__` is not imported again. The child ignores Ctrl-C, and its end
+    of the connection closes when this process ends, for whatever reason. What it prints is hidden.
+    """
+
+    def __init__(self, function: Callable, *arguments):
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child may print
+        key = secrets.token_bytes(16)
+        path = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+        path += filter(None, [os.environ.get("PYTHONPATH")])
+        streams = {"stdin": subprocess.PIPE, "stdout": self._output, "stderr": self._output}
+        with Listener(authkey=key) as listener:
+            self._process = subprocess.Popen(COMMAND, env=os.environ | {"PYTHONPATH": os.pathsep.join(path)}, **streams)
+            threading.Thread(target=self._connect_if_dead, args=(listener.address, key), daemon=True).start()
+            pickle.dump((listener.address, key), self._process.stdin)
+            self._process.stdin.close()
+            self.connection = listener.accept()
+        self.send((function, arguments))
+
+    def _connect_if_dead(self, address, key) -> None:
+        """Release `accept` if the child ends before it has connected."""
+        self._process.wait()
+        with contextlib.suppress(OSError, EOFError):
+            Client(address, authkey=key).close()
+
+    def send(self, message: object) -> None:
+        """Send a message; a child that has ended is noticed when its messages are read."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def exit_reason(self) -> str:
+        """Wait for the end of the child, and return its status and the last line that it printed."""
+        status = self._process.wait()
+        self._output.seek(0)
+        lines = [line for line in self._output.read().decode(errors="replace").splitlines() if line.strip()]
+        self.kill()
+        errors = [line for line in lines if "Error: " in line] or lines  # TensorFlow prints more after its error
+        return f"status {status}: {errors[-1].strip() if errors else 'it printed nothing'}"
+
+    def join(self, seconds: float) -> None:
+        """Wait so long for the child to end, then end it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the child at once, if it has not ended yet, and close its files."""
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+        self._output.close()
+
+
+def child_main() -> None:
+    """Run in the child: connect to the parent, receive a function and its arguments, and call it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent receives them too, and decides
+    address, key = pickle.load(sys.stdin.buffer)
+    with Client(address, authkey=key) as connection:
+        function, arguments = connection.recv()
+        function(connection, *arguments)

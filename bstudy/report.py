@@ -1,0 +1,360 @@
+"""What a page reports, as data. It is built once; the terminal, the HTML page and the JSON print it."""
+
+import contextlib
+import json
+import math
+import re
+import tempfile
+import warnings
+from collections import UserDict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from bstudy import plots
+from bstudy.backend import RECORDED_FLAGS
+from bstudy.chapter import Chapter
+from bstudy.data import Dataset
+from bstudy.errors import BstudyError
+from bstudy.experiments.base import Runs, leaves, map_leaves
+from bstudy.lab import Lab
+from bstudy.models import MLP, ModelSpec
+from bstudy.stats import Claim, confidence_interval
+from bstudy.store import write_atomically
+
+MARKS = {"held": "✓ held", "did not hold": "✗ did not hold", "undecided": "? undecided"}
+VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of the process that measured
+MACHINE = ("device", "machine", "threads", *RECORDED_FLAGS)
+
+
+class RecordedColumns(UserDict):
+    """Columns that note in `used` which of them are read, in whatever way."""
+
+    def __init__(self, columns: dict[str, np.ndarray]):
+        super().__init__(columns)
+        self.used: set[str] = set()
+
+    def __getitem__(self, name):
+        column = super().__getitem__(name)
+        self.used.add(name)
+        return column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured number, and the source's number if there is one."""
+
+    value: float  # the mean over seeds
+    half_width: float  # of its 95 % interval, NaN with one seed
+    text: str
+    published: float | None = None
+    difference: float | None = None
+    published_text: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in a table."""
+
+    role: str  # "" if the label says it
+    label: str
+    cells: dict[str, Cell]  # by column
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs that have columns in common."""
+
+    headings: dict[str, str]  # by column
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A chapter with its results on one dataset."""
+
+    chapter: Chapter
+    parameters: dict[str, Any]
+    dataset: Dataset
+    model: ModelSpec
+    seeds: tuple[int, ...]
+    runs: dict  # nested like the chapter's experiments, with the columns that the page reads
+    tables: list[Table]
+    claims: list[Claim]
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return self.chapter.name
+
+    @property
+    def command(self) -> str:
+        """The command that makes this page, without dataset, seeds and model."""
+        return self.chapter.command(self.parameters)
+
+    @property
+    def setting(self) -> str:
+        """On which data, with which changed parameters and how many seeds it was measured."""
+        count = len(self.seeds)
+        seeds = f"{count} seeds: mean ± 95 % interval" if count > 1 else f"seed {self.seeds[0]}: no interval"
+        model = [] if self.model == MLP else [f"model {self.model}"]
+        changed = [f"{name}={value}" for name, value in self.chapter.changed(self.parameters).items()]
+        return ", ".join([f"on {self.dataset}", *model, *changed, seeds])
+
+    @property
+    def footer(self) -> str:
+        """The small line below the figure."""
+        return f"bstudy chapter {self.chapter.number} {self.setting}"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The software that measured and drew."""
+        measured = {name: ", ".join(self._metadata(name)) for name in VERSIONS}
+        return measured | {"matplotlib": matplotlib.__version__, "numpy": np.__version__}
+
+    def _metadata(self, name):
+        """Return the different values of this name in the metadata of all runs."""
+        every = (each for run in leaves(self.runs).values() for each in run.metadata)
+        return sorted({each[name] for each in every if name in each})
+
+    def draw(self) -> Figure:
+        """Return the chapter's figure, in the current style."""
+        return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.chapter.finding, self.footer)
+
+    def record(self) -> dict[str, Any]:
+        """Return every number of the page, and the columns that its figure is drawn from."""
+        return {
+            "chapter": self.chapter.number,
+            "part": self.chapter.part,
+            "finding": self.chapter.finding,
+            "command": self.command,
+            "footer": self.footer,
+            "parameters": self.parameters,
+            "changed": [*self.chapter.changed(self.parameters)],
+            "dataset": self.dataset.facts(),
+            "model": asdict(self.model),
+            "seeds": self.seeds,
+            "verdicts": [asdict(claim) for claim in self.claims],
+            "tables": [asdict(table) for table in self.tables],
+            "runs": map_leaves(run_record, self.runs),
+            "versions": self.versions,
+            "measured_on": {name: found for name in MACHINE if (found := self._metadata(name))},
+        }
+
+
+def build(chapter: Chapter, parameters: dict[str, Any], lab: Lab) -> Report:
+    """Run a chapter's experiments, and evaluate its verdicts, its table and its figure.
+
+    Each of the three is evaluated once, here, on columns that record which of them are read: these columns belong to
+    the report.
+
+    Raises:
+        BstudyError: as `lab.run` does.
+    """
+    module = chapter.module
+    measured = lab.run(module.experiments(**parameters))
+    runs = map_leaves(lambda run: with_columns(run, RecordedColumns(run.columns)), measured)
+    is_source_setting = lab.dataset.is_mnist and lab.model == MLP
+    claims = list(module.verdicts(runs))
+    if not is_source_setting or chapter.changed(parameters):
+        claims = [replace(claim, published=None) for claim in claims]
+    tables = build_tables(chapter, runs, chapter.published if is_source_setting else {})
+    with warnings.catch_warnings(action="ignore"):  # of axes that are empty because all runs diverged
+        module.figure(runs, Figure())
+    used = map_leaves(lambda run: with_columns(run, {name: run[name] for name in sorted(run.columns.used)}), runs)
+    return Report(chapter, parameters, lab.dataset, lab.model, tuple(lab.seeds), used, tables, claims)
+
+
+def with_columns(run: Runs, columns: dict[str, np.ndarray]) -> Runs:
+    """Return the run with other columns."""
+    return Runs(run.experiment, run.seeds, columns, run.diverged, run.metadata, run.samples)
+
+
+def build_tables(chapter: Chapter, runs: dict, published: dict) -> list[Table]:
+    """Return the tables of a page; runs that have a column in common are in one table.
+
+    Args:
+        chapter: Whose `table(runs)` says what is shown; without one, each experiment does.
+        runs: Nested as the chapter's experiments are.
+        published: {experiment: {column: the source's number}}.
+    """
+    table = getattr(chapter.module, "table", partial(map_leaves, lambda run: run.table()))(runs)
+    tables = []
+    for path, run in leaves(runs).items():
+        columns = reduce(lambda node, key: (node or {}).get(key), path, table)
+        if not columns:
+            continue
+        found = next((each for each in tables if set(each.headings) & set(columns)), None)
+        if found is None:
+            found = Table({}, [])
+            tables.append(found)
+        found.headings.update({name: plots.quantity(name).heading for name in columns if name not in found.headings})
+        sources = published.get(run.experiment, {})
+        cells = {name: build_cell(name, values, sources.get(name)) for name, values in columns.items()}
+        label = plots.label(run)
+        words = f" {label.replace(',', '')} "
+        role = ", ".join(str(key) for key in path if f" {key} " not in words)
+        found.rows.append(Row(role, label, cells))
+    return tables
+
+
+def build_cell(column: str, values: np.ndarray, published: float | None) -> Cell:
+    """Return the cell of a column's values, one a seed."""
+    mean, half = (float(number) for number in confidence_interval(values))
+    if math.isnan(mean):
+        return Cell(mean, half, "–")
+    decimals = plots.quantity(column).decimals
+    shape = f".{count_decimals(mean) if decimals is None else decimals}f"
+    text = f"{mean:{shape}} ± {half:{shape}}" if half > 0 else f"{mean:{shape}}"
+    if published is None:
+        return Cell(mean, half, text)
+    difference = mean - published
+    return Cell(mean, half, text, published, difference, f"{published:g} ({difference:+{shape}})")
+
+
+def count_decimals(value: float, significant: int = 3) -> int:
+    """Return the number of decimals that show this number of significant digits."""
+    if not math.isfinite(value) or not value:
+        return significant
+    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
+
+
+def format_estimate(claim: Claim) -> str:
+    """Return the measured number of a claim, with its interval and unit."""
+    half = claim.interval[1] - claim.estimate
+    decimals = count_decimals(half, 2) if half > 0 else 2 if half == 0 else count_decimals(claim.estimate)
+    shape = f".{decimals}f" if decimals < 7 and abs(claim.estimate) < 1e6 else ".1e"
+    if not math.isfinite(claim.estimate):
+        return "no estimate"
+    found = format(claim.estimate, shape)
+    if math.isfinite(half):
+        found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
+    return f"{found} {claim.unit}".strip()
+
+
+def format_evidence(claim: Claim) -> str:
+    """Return the numbers of a verdict, as a line."""
+    bounds = {"above": claim.above, "below": claim.below}
+    held = " and ".join(f"{side} {bound:g}" for side, bound in bounds.items() if bound is not None)
+    parts = [format_estimate(claim), f"held if {held}"]
+    if claim.published is not None:
+        parts.append(f"published {claim.published:.3g}")
+    return "; ".join(parts + [claim.why] * bool(claim.why))
+
+
+def run_record(run: Runs) -> dict[str, Any]:
+    """Return what the JSON holds of a run."""
+    return {
+        "experiment": repr(run.experiment),
+        "diverged": run.diverged,
+        "columns": run.columns,
+        "dtypes": {name: str(column.dtype) for name, column in run.columns.items()},
+    }
+
+
+def runs_from_record(chapter: Chapter, record: dict[str, Any]) -> dict:
+    """Return the runs of a page from its JSON, nested as the chapter has them: its figure can be drawn from them."""
+    parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in record["parameters"].items()}
+    experiments = chapter.module.experiments(**parameters)
+    samples = record["dataset"]["training_samples"]
+    paths = iter(leaves(experiments))
+
+    def read(experiment):
+        entry = reduce(lambda node, key: node[str(key)], next(paths), record["runs"])
+        columns = {name: np.array(column, entry["dtypes"][name]) for name, column in entry["columns"].items()}
+        return Runs(experiment, record["seeds"], columns, np.array(entry["diverged"]), samples=samples)
+
+    return map_leaves(read, experiments)
+
+
+def final_numbers(run: Runs) -> dict[str, Any]:
+    """Return where the first run of a Recipe ended."""
+    measures = [f"{name}_{what}" for what in ("accuracy", "loss") for name in ("test", "final_train")]
+    measures += [f"{name}_{what}" for what in ("distance", "norm") for name in ("weight", "bias")]
+    numbers = {name.removeprefix("final_"): run.final(name)[0] for name in (*measures, "cosines")}
+    return numbers | {
+        "parameters": run.metadata[0]["parameters"],
+        "steps": run["loss"].shape[1],
+        "seconds": np.nansum(run["seconds"]),
+        "seconds_total": run.metadata[0]["seconds_total"],
+        "diverged": run.diverged[0],
+    }
+
+
+def to_jsonable(value: Any) -> Any:
+    """Return `value` in JSON's types: NaN as null, infinity as "inf", a float32 with its shortest digits."""
+    if isinstance(value, dict):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value[()]  # a scalar, if it has no axes
+    if isinstance(value, list | tuple | np.ndarray):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, np.float32):
+        value = float(str(value))
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text in which a list or dict without others in it takes one line."""
+    text = json.dumps(to_jsonable(value), indent=1, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", lambda part: re.sub(r"\n *", "", part[0]), text) + "\n"
+
+
+@contextlib.contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Raise an OSError as a BstudyError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise BstudyError(f"{folder} cannot be written to: {error.strerror or error}") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BstudyError if nothing can be written into the folder, before hours of measuring; create nothing."""
+    with writing_into(folder):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        tempfile.TemporaryFile(dir=existing).close()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, and its folder if needed.
+
+    Raises:
+        BstudyError: it cannot be written.
+    """
+    with writing_into(path.parent):
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write(page: Any, out: Path, formats: tuple[str, ...], style: str) -> list[Path]:
+    """Write the figure of a page in each format, and its record as JSON.
+
+    Args:
+        page: A Report, or another object with a name, draw() and record().
+        out: The folder.
+        formats: Endings: "png", "svg" or "pdf".
+        style: Of the figure: "page", "slide" or "dark".
+
+    Returns:
+        The paths.
+
+    Raises:
+        BstudyError: they cannot be written.
+    """
+    paths = [out / f"{page.name}.{ending}" for ending in (*formats, "json")]
+    with writing_into(out), plots.style(style):  # saving reads the style too
+        figure = page.draw()
+        for path, ending in zip(paths, formats, strict=False):
+            write_atomically(path, partial(plots.save, figure, ending, page.name))
+    write_text(paths[-1], to_json(page.record()))
+    return paths

@@ -1,0 +1,110 @@
+"""Executes a plan on an engine: progress, retries, and an orderly stop."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from bstudy.engines import InProcess, Processes
+from bstudy.errors import BstudyError
+from bstudy.plan import Task, next_task
+from bstudy.progress import Display
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def graceful_shutdown(message: Callable[[], str]) -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets, printing `message()`; the second one ends the process."""
+    stop, signals = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal(*_):
+        stop.set()
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+        # not print, which raises if the signal came during another print
+        os.write(2, f"\nStopping: {message()}.\n".encode(errors="replace"))
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield stop
+        return
+    before = {number: signal.signal(number, on_signal) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Runner:
+    """Runs tasks on an engine, and knows which are done.
+
+    Args:
+        tasks: In the order of a plan.
+        expected: Seconds of all tasks together.
+        quiet: Whether to show no progress.
+    """
+
+    def __init__(self, tasks: Sequence[Task], expected: float, quiet: bool):
+        self.total = len(tasks)
+        self.waiting = list(tasks)
+        self.running: dict[str, Task] = {}
+        self.done: set[str] = set()
+        self._failed: set[str] = set()  # once
+        self._first: dict[str, float] = {}  # the progress at which a task began
+        self._seconds: dict[str, float] = {}  # of the expected ones, done
+        self._display = Display(expected, quiet)
+
+    def run(self, engine: InProcess | Processes, stop: threading.Event) -> None:
+        """Run all tasks, until `stop` is set.
+
+        Raises:
+            BstudyError: a task cannot be measured, or failed twice.
+        """
+        with self._display:
+            while self.running or (self.waiting and not stop.is_set()):
+                if stop.is_set():
+                    engine.stop()
+                else:
+                    self._submit_tasks(engine)
+                if message := engine.next_message():
+                    self._handle(*message, retry=not stop.is_set())
+
+    def _submit_tasks(self, engine):
+        while engine.free_slots():
+            task = next_task(self.waiting, self.done, self.running.values())
+            if task is None:
+                return
+            self.waiting.remove(task)
+            self.running[task.key] = task
+            engine.submit(task)
+
+    def _handle(self, task, kind, value, retry):
+        if kind == "waiting":
+            log.warning("Another process measures %s; waiting for it (Ctrl-C stops waiting).", task)
+        elif kind == "progress":
+            first = self._first.setdefault(task.key, value)
+            self._seconds[task.key] = task.seconds * (value - first) / ((1 - first) or 1)
+            self._show(f"{task}, {task.experiment.progress_text(value)}")
+        else:
+            del self.running[task.key]
+            if kind == "refused":
+                raise value
+            if kind == "failed" and retry:
+                self._retry(task, value)
+            if kind == "done":
+                self.done.add(task.key)
+                self._seconds[task.key] = task.seconds
+                self._show(str(task), milestone=True)
+
+    def _retry(self, task, reason):
+        if task.key in self._failed:
+            raise BstudyError(f"{task}, failed twice in a process of its own ({reason})")
+        log.warning("%s, failed in its process (%s); trying once more.", task, reason)
+        self._failed.add(task.key)
+        self.waiting.insert(0, task)
+
+    def _show(self, text, milestone=False):
+        self._display.show(f"[{len(self.done)}/{self.total}] {text}", sum(self._seconds.values()), milestone)

@@ -1,0 +1,110 @@
+"""Prints a report on the terminal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bstudy import report
+from bstudy.chapter import as_text
+from bstudy.report import MARKS, Report, format_evidence
+
+COLORS = {"held": "green", "did not hold": "red", "undecided": "yellow"}
+WIDTH = 100  # of text, at most
+TABLE_WIDTH = 60  # of the numbers of a table, at most
+COLUMN_WIDTH = 15  # of a column, at least
+
+
+def show(page: Report, paths: list[Path]) -> None:
+    """Print a report, and the paths of its files."""
+    console = Console(highlight=False)
+    chapter = page.chapter
+    parts = [
+        Text(f"\nChapter {chapter.number} · {chapter.part}", "dim"),
+        Text(f"{chapter.finding}\n", "bold"),
+        prose(chapter.text),
+        "",
+        Text(f"Measured {page.setting}", "bold"),
+        *(part for table in page.tables for part in tables(table)),
+        verdicts(page.claims),
+        Text("\nExercises", "bold"),
+        exercises(chapter.text["Exercises"]),
+    ]
+    settings = "  ".join(f"{name}={as_text(value)}" for name, value in page.parameters.items())
+    parts.append(Text("\nParameters  ", "bold").append(settings, "not bold"))
+    parts.append(Text(f"'bstudy chapter {chapter.number} --help' explains them.\n", "dim"))
+    for part in parts:
+        console.print(part, width=min(console.width, WIDTH))
+    print_files(console, paths)
+
+
+def print_files(console: Console, paths: list[Path]) -> None:
+    """Print the paths in one line, so that they can be copied."""
+    console.print(Text("Files  ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
+
+
+def new_table(*headings: str, title: str | None = None) -> Table:
+    """Return an empty table of numbers under these headings."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title=title)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def prose(text: dict) -> Table:
+    """Return the sections of a chapter, each next to its heading."""
+    grid = Table.grid(padding=(0, 2))
+    for section in ("Claim", "Compare", "Look for", "Source"):
+        grid.add_row(Text(section, "bold"), Text(text[section]))
+    return grid
+
+
+def tables(table: report.Table) -> Iterator[Table]:
+    """Yield a table of results, in parts that fit on a narrow terminal."""
+    part, width = [], 0
+    for column, heading in table.headings.items():
+        needed = max(COLUMN_WIDTH, len(heading))
+        if part and width + needed > TABLE_WIDTH:
+            yield table_part(table, part)
+            part, width = [], 0
+        part.append(column)
+        width += needed
+    yield table_part(table, part)
+
+
+def table_part(table: report.Table, columns: list[str]) -> Table:
+    """Return these columns of a table of results."""
+    shown = new_table()
+    shown.add_column("run")
+    for column in columns:
+        shown.add_column(table.headings[column], justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [row.cells.get(column) for column in columns]
+        if not any(cells):
+            continue
+        name = Group(Text(row.role), Text(row.label, style="dim")) if row.role else Text(row.label)
+        shown.add_row(name, *(cell.text if cell else "–" for cell in cells))
+        published = [cell.published_text if cell else "" for cell in cells]
+        if any(published):
+            shown.add_row("published (difference)", *published, style="dim")
+    return shown
+
+
+def verdicts(claims: list) -> RenderableType:
+    """Return the claims with their outcomes and their numbers."""
+    grid = Table.grid(padding=(0, 2))
+    for claim in claims:
+        mark = Text(MARKS[claim.outcome], f"bold {COLORS[claim.outcome]}")
+        grid.add_row(mark, Group(Text(claim.claim), Text(format_evidence(claim), "dim")))
+    return grid
+
+
+def exercises(texts: list[str]) -> Table:
+    """Return the numbered exercises."""
+    grid = Table.grid(padding=(0, 1))
+    for number, text in enumerate(texts, 1):
+        grid.add_row(f"  {number}.", Text(text))
+    return grid

@@ -1,0 +1,142 @@
+"""Measures one task after another in this process, each from its latest checkpoint."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bstudy import __version__
+from bstudy.backend import environment, keras_defaults
+from bstudy.data import Dataset
+from bstudy.distribute import is_chief, make_trainer, start_devices
+from bstudy.errors import BstudyError
+from bstudy.experiments.base import Context, Experiment
+from bstudy.models import ModelSpec
+from bstudy.plan import Task
+from bstudy.store import Store
+from bstudy.trainer import Trainer
+
+CHECKPOINT_SECONDS = 30
+POLL_SECONDS = 0.3
+
+
+class Setting(NamedTuple):
+    """What all measurements of a Lab have in common."""
+
+    dataset: Dataset
+    model: ModelSpec
+    devices: int | str | None = None
+    jobs: int = 1
+
+    def key(self, experiment: Experiment, seed: int) -> str:
+        """Return the key of a result."""
+        return experiment.key(self.dataset, self.model, seed)
+
+
+class Worker:
+    """Measures tasks into a store.
+
+    Args:
+        setting: Data, model and devices.
+        store: Where results and checkpoints go.
+        stop: Returns whether to store a checkpoint and end.
+    """
+
+    def __init__(self, setting: Setting, store: Store, stop: Callable[[], bool]):
+        self.setting, self.store, self.stop = setting, store, stop
+        self._trainers: dict[int, Trainer] = {}
+        start_devices(setting.devices)
+
+    def get_trainer(self, replicas: int) -> Trainer:
+        """Return this process's trainer on so many replicas, made at its first use."""
+        if replicas not in self._trainers:
+            self._trainers[replicas] = make_trainer(self.setting.dataset, self.setting.model, replicas)
+        return self._trainers[replicas]
+
+    def measure(self, task: Task) -> Iterator[tuple[str, Any]]:
+        """Measure a task, or wait until another process has; yield messages as in `bstudy.engines`."""
+        waiting = False
+        while not self.stop():
+            # only the chief of several machines uses the store, which they may share
+            with self.store.try_lock(task.key) if is_chief() else contextlib.nullcontext(True) as acquired:
+                if acquired:
+                    with keras_defaults():
+                        yield from self._measure_locked(task)
+                    return
+            if not waiting:
+                yield "waiting", None
+            waiting = True
+            time.sleep(POLL_SECONDS)
+        yield "stopped", None
+
+    def _measure_locked(self, task):
+        start, progress = self._find_start(task)
+        yield "progress", progress
+        if progress == 1:  # another process has measured it since it was planned
+            yield "done", None
+            return
+        context = self._context(task, start)
+        metadata, saved, saved_at = self._metadata(task), start, time.monotonic()
+        began = saved_at - (start.metadata["seconds_total"] if start is not None else 0)
+        result, stopping = start, False
+        try:
+            for progress, result in task.experiment.measure(context):
+                result.metadata |= metadata | {"seconds_total": time.monotonic() - began}
+                stopping = self.stop()
+                due = stopping or time.monotonic() - saved_at > CHECKPOINT_SECONDS
+                if result.complete or (due and result is not saved):
+                    self._save(task, result, context)
+                    saved, saved_at = result, time.monotonic()
+                yield "progress", progress
+                if stopping:
+                    break
+        except Exception as error:  # out of memory, or without the other machines
+            if result is not saved:
+                self._save(task, result, context)
+            if reason := self._explain(error, task.experiment):
+                raise BstudyError(reason) from error
+            raise
+        yield ("done" if result.complete else "stopped"), None
+
+    def _find_start(self, task):
+        """Return the longest stored result that this task can continue, and how much of the work that is."""
+        if not is_chief():
+            return None, 0.0  # the chief broadcasts where it starts
+        partial = self.store.read(task.key, state=True)
+        progress = partial.progress if partial is not None else 0.0
+        for fraction, prefix in task.experiment.prefixes():
+            if fraction <= progress:
+                break
+            stored = self.store.read(self.setting.key(prefix, task.seed), state=True)
+            if stored is not None and stored.complete:
+                return stored, fraction
+        return partial, progress
+
+    def _context(self, task, start):
+        required = task.experiment.requires() if is_chief() else ()  # the others only help with training
+        results = tuple(self.store.read(self.setting.key(each, task.seed), state=True) for each in required)
+        if None in results:
+            raise BstudyError(f"a result that {task} starts from was deleted; run the same command again")
+        return Context(self.setting.dataset, task.seed, self.get_trainer, results, start)
+
+    def _save(self, task, result, context):
+        diverged = bool(result.diverged) or any(each.diverged for each in context.required)
+        if is_chief():
+            self.store.write(task.key, replace(result, diverged=diverged))
+
+    def _metadata(self, task):
+        about = {"experiment": repr(task.experiment), "kind": task.experiment.KIND, "seed": task.seed}
+        about |= {"dataset": self.setting.dataset.name, "model": self.setting.model.name, "bstudy": __version__}
+        return environment() | about | {"jobs": 1 if task.experiment.EXCLUSIVE else self.setting.jobs}
+
+    def _explain(self, error, experiment):
+        """Return what went wrong, if the user can do something about it."""
+        if type(error).__name__ == "ResourceExhaustedError":
+            return f"{experiment} needs more memory than there is; a smaller batch size needs less"
+        if isinstance(error, BstudyError) or self.setting.model.is_builtin:
+            return None
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        # TensorFlow's messages begin with the place in the code, and end with the arguments
+        cause = next((line.strip() for line in str(error).splitlines() if "Error: " in line), first)
+        return f"the model {self.setting.model} failed at {experiment}: {cause}"
