@@ -2,7 +2,7 @@
 
 Claim     The distance from the start grows ever more slowly. Against epochs large batches lie far below small ones;
           against steps they lie on one curve, and that curve is a logarithm.
-Compare   64 for 30 epochs, and 1024 for 16 times as many: the same start and learning rate, and nearly as many steps.
+Compare   64 for 30 epochs, 1024 for 16 times as many: the same start and learning rate, and nearly as many steps.
 Look for  On the left, two concave curves of different heights; in the middle, one. On the right, with a logarithmic
           axis for the steps, a logarithm is a straight line: is this one straight, or does it bend upwards?
 Source    Shen (2018) for the bound; Hoffer, Hubara and Soudry (2017) for log t, which they find in the first phase of
@@ -16,61 +16,64 @@ Exercises
 
 import numpy as np
 
-from bstudy import Recipe, claim, draw, linear_fit, unexplained
+from bstudy import Recipe, claim, fraction_unexplained, linear_fit, map_leaves, plots
+from bstudy.chapters.published import PUBLISHED  # noqa: F401
 
 PART = "III. Distance"
 
 
-def experiments(small=64, large=1024, learning_rate=0.01, epochs=30):
+def experiments(small_batch_size=64, large_batch_size=1024, learning_rate=0.01, epochs=30):
     return {
-        "small batch": Recipe.sgd(small, learning_rate, epochs),
-        "large batch": Recipe.sgd(large, learning_rate, epochs * large // small),
+        "small batch": Recipe.sgd(small_batch_size, learning_rate, epochs),
+        "large batch": Recipe.sgd(large_batch_size, learning_rate, epochs * large_batch_size // small_batch_size),
     }
+
+
+def table(runs):
+    return map_leaves(lambda run: {"weight_distance": run.final("weight_distance")}, runs)
 
 
 def figure(runs, fig):
     epochs, steps, law = fig.subplots(1, 3, sharey=True)
     for run, line in zip(runs.values(), ("-", "--"), strict=True):
-        draw.curve(epochs, run, "weight_distance", linestyle=line)
-        draw.curve(steps, run, "weight_distance", clock="step", linestyle=line)
-        draw.curve(law, run, "weight_distance", clock="step", linestyle=line)
-        time, _, (logarithm, power), (slope, exponent) = laws(run)
-        size = run.experiment.batch_size
-        law.plot(time, logarithm.mean(axis=0), ":", color="C0", linewidth=1, label=f"{size}: {slope.mean():.2f} ln t")
-        law.plot(
-            time, power.mean(axis=0), ":", color="C1", linewidth=1, label=f"{size}: t to the {exponent.mean():.2f}"
-        )
+        for axes, x in ((epochs, "epoch"), (steps, "step"), (law, "step")):
+            plots.curve(axes, run, "weight_distance", x=x, linestyle=line)
+        for color, fit, text in (("C0", log_fit, "{}: {:.2f} ln t"), ("C1", power_fit, "{}: t to the {:.2f}")):
+            time, slope, fitted = fit(run)
+            label = text.format(run.experiment.batch_size, slope.mean())
+            law.plot(time, fitted.mean(axis=0), ":", color=color, linewidth=1, label=label)
     epochs.set(xlim=(0, runs["small batch"].experiment.epochs), title="against epochs", ylim=(0, None))
     steps.set(title="against steps", ylabel="")
     law.set_xscale("log", nonpositive="mask")
     law.set(xlim=(time[0], None), title="the same, logarithmic", ylabel="")
 
 
-def laws(run):
-    """(n,) steps after the first epoch, (seeds, n) the distance, as the two laws fit it, and as their slopes."""
+def log_fit(run, transform=np.asarray, inverse=np.asarray):
+    """Fit a + b ln t to the distance after each epoch; return (n,) t, (seeds,) b and (seeds, n) the fit."""
     time, distance = run.experiment.steps(run.samples)[1:], run["weight_distance"][:, 1:].astype(float)
-    slope, height = linear_fit(np.log(time), distance)
-    power, factor = linear_fit(np.log(time), np.log(distance))
-    logarithm = height[:, None] + slope[:, None] * np.log(time)
-    return time, distance, (logarithm, np.exp(factor[:, None] + power[:, None] * np.log(time))), (slope, power)
+    slope, intercept = linear_fit(np.log(time), transform(distance))
+    return time, slope, inverse(intercept[:, None] + slope[:, None] * np.log(time))
+
+
+def power_fit(run):
+    """Fit a power of t: as log_fit, but b is the exponent."""
+    return log_fit(run, np.log, np.exp)
 
 
 def verdicts(runs):
-    small, large = runs.values()
+    small, large = runs["small batch"], runs["large batch"]
     for role, run in runs.items():
-        distance = run["weight_distance"]
-        half = distance[:, run.experiment.epochs // 2] / distance[:, -1]
-        yield claim(
-            f"It grows and slows: half the epochs take the {role} more than 0.6 of its way.", half, above=0.6, below=1
-        )
-    time = small.experiment.steps(small.samples)[1:]
-    same = np.rint(time / large.experiment.steps(large.samples)[1]).astype(int)
-    shared = (same > 0) & (same <= large.experiment.epochs)
-    ratio = (large["weight_distance"][:, same[shared]] / small["weight_distance"][:, 1:][:, shared]).mean(axis=1)
+        half = run["weight_distance"][:, run.experiment.epochs // 2] / run.final("weight_distance")
+        yield claim(f"Growth slows: half the epochs take the {role} over 0.6 of its way.", half, above=0.6, below=1)
+    steps, distance = small.experiment.steps(small.samples)[1:], small["weight_distance"][:, 1:]
+    epoch = np.rint(steps / large.experiment.steps(large.samples)[1]).astype(int)  # of the large batch, nearest
+    shared = (epoch > 0) & (epoch <= large.experiment.epochs)
+    ratio = (large["weight_distance"][:, epoch[shared]] / distance[:, shared]).mean(axis=1)
     yield claim("After as many steps both are as far (mean ratio, large to small).", ratio, above=0.9, below=1.1)
     for role, run in runs.items():
-        _, distance, (logarithm, power), _ = laws(run)
-        left = unexplained(distance, logarithm) - unexplained(distance, power)
-        yield claim(f"log t fits the {role} better than a power of t (difference of 1 − R²).", left, below=0)
-    slopes = laws(large)[3][0] / laws(small)[3][0]
-    yield claim("The slope of the logarithm is the same (ratio, large to small).", slopes, above=0.8, below=1.25)
+        distance = run["weight_distance"][:, 1:].astype(float)
+        by_log, by_power = (fraction_unexplained(distance, fit(run)[2]) for fit in (log_fit, power_fit))
+        more = by_log - by_power
+        yield claim(f"log t fits the {role} better than a power of t (difference of 1 − R²).", more, below=0)
+    ratio = log_fit(large)[1] / log_fit(small)[1]
+    yield claim("The slope of the logarithm is the same (ratio, large to small).", ratio, above=0.8, below=1.25)

@@ -3,13 +3,12 @@
 Claim     Larger batches make an epoch faster, in proportion or nearly; memory grows with the batch, in proportion; in
           one table memory falls with it, and in another the number of parameters changes.
 Compare   One epoch at each batch size, each measured in a fresh process: seconds, the median of five passes after one
-          that compiles; and the peak of memory above what was there before. Beside it what the model predicts:
-          weights, a gradient for each, and the outputs of all layers for every sample of a batch, with a gradient for
-          each too.
-Look for  Where the time stops falling: there the arithmetic is the limit, and no longer the weights that every step
-          reads and writes. In memory, a constant part (weights, gradients, the compiler) and a part in proportion to
-          the batch: doubling the batch doubles the second part alone.
-Source    "Deep learning batch size", a web article of tables without a setting; its numbers are drawn as they stand,
+          that compiles; and the peak of memory, without the memory used before. Next to it the prediction: weights, a
+          gradient for each, and the outputs of all layers for every sample of a batch, with a gradient for each too.
+Look for  The batch size at which the time stops falling: from there on the arithmetic is the limit, and no longer the
+          weights that every step reads and writes. In memory, a constant part (weights, gradients, the compiler) and a
+          part in proportion to the batch: doubling the batch doubles only the second part.
+Source    "Deep learning batch size", a web article of tables without a setting; its numbers are drawn unchanged,
           relative to the first. Its table G, of falling memory, contradicts its own text.
 
 Exercises
@@ -20,7 +19,7 @@ Exercises
 
 import numpy as np
 
-from bstudy import Cost, claim, draw, linear_fit
+from bstudy import Cost, claim, linear_fit, plots, stack
 
 PART = "VI. Cost"
 HOURS = {16: 4.5, 32: 3.2, 64: 2.8, 128: 2.1, 256: 1.6}  # table B of the article
@@ -30,25 +29,27 @@ FALLING = {16: 6.1, 256: 5.5}  # the ends of table G, in gigabytes
 
 
 def experiments(batch_sizes=(16, 32, 64, 128, 256, 512, 1024), passes=5):
-    return {f"{size}": Cost(size, passes=passes) for size in sorted(batch_sizes)}
+    return {size: Cost(size, passes=passes) for size in sorted(batch_sizes)}
 
 
-def measured(runs):
-    """(n,) batch sizes; and (seeds, n) seconds an epoch, bytes, bytes as predicted."""
-    seconds = np.stack([np.median(run["seconds"], axis=1) for run in runs.values()], axis=1)
-    memory = np.stack([run["memory"] for run in runs.values()], axis=1)
-    predicted = [run["weight_bytes"] + run["gradient_bytes"] + run["activation_bytes"] for run in runs.values()]
-    return np.array([run.experiment.batch_size for run in runs.values()]), seconds, memory, np.stack(predicted, axis=1)
+def epoch_seconds(run):
+    return np.median(run["seconds"], axis=1)
+
+
+def predicted_bytes(run):
+    return run["weight_bytes"] + run["gradient_bytes"] + run["activation_bytes"]
 
 
 def figure(runs, fig):
     (time, faster), (space, larger) = fig.subplots(2, 2)
-    sizes, seconds, memory, predicted = measured(runs)
-    draw.by_batch_size(time, sizes, seconds, color="C0", label="measured")
-    draw.by_batch_size(space, sizes, memory / 1e6, color="C0", yscale="linear")
+    sizes, seconds = stack(runs, epoch_seconds)
+    _, memory = stack(runs, "memory")
+    _, predicted = stack(runs, predicted_bytes)
+    plots.by_batch_size(time, sizes, seconds, color="C0", label="measured")
+    plots.by_batch_size(space, sizes, memory / 1e6, color="C0", yscale="linear")
     space.plot(sizes, predicted.mean(axis=0) / 1e6, color="C1", label="predicted: weights, gradients, activations")
-    draw.by_batch_size(faster, sizes, seconds / seconds[:, :1], color="C0")
-    draw.by_batch_size(larger, sizes, memory / memory[:, :1], color="C0")
+    plots.by_batch_size(faster, sizes, seconds / seconds[:, :1], color="C0")
+    plots.by_batch_size(larger, sizes, memory / memory[:, :1], color="C0")
     for axes, style, label, source in (
         (faster, "--", "article, tables B and G", HOURS),
         (larger, "--", None, FALLING),
@@ -57,22 +58,21 @@ def figure(runs, fig):
     ):
         relative = np.array([*source.values()]) / next(iter(source.values()))
         axes.plot(source.keys(), relative, style, color="gray", label=label)
-    time.set(ylabel="seconds an epoch")
+    time.set(ylabel="seconds per epoch")
     space.set(ylabel="memory (MB)", ylim=(0, None))
     for axes in (faster, larger):
         axes.set(ylabel="relative to the first")
 
 
 def verdicts(runs):
-    sizes, seconds, memory, predicted = measured(runs)
-    yield claim(
-        "An epoch is faster with the largest batch (ratio to the smallest).", seconds[:, -1] / seconds[:, 0], below=1
-    )
-    share = seconds[:, -1] / seconds[:, 0] * sizes[-1] / sizes[0]
-    yield claim("In proportion: so many times as fast as the batch is larger (ratio).", share, above=0.8, below=1.25)
-    slope, constant = linear_fit(sizes, memory)
-    expected, _ = linear_fit(sizes, predicted)
-    yield claim("Memory grows with the batch (kB a sample).", slope / 1e3, above=0)
+    sizes, seconds = stack(runs, epoch_seconds)
+    ratio = seconds[:, -1] / seconds[:, 0]
+    yield claim("An epoch is faster with the largest batch (ratio to the smallest).", ratio, below=1)
+    proportion = ratio * sizes[-1] / sizes[0]
+    yield claim("It is faster in proportion to the batch size (ratio).", proportion, above=0.8, below=1.25)
+    slope, constant = linear_fit(sizes, stack(runs, "memory")[1])
+    expected, _ = linear_fit(sizes, stack(runs, predicted_bytes)[1])
+    yield claim("Memory grows with the batch (kB per sample).", slope / 1e3, above=0)
     yield claim("As the activations predict (ratio to the prediction).", slope / expected, above=0.5, below=2)
     doubled = (constant + 2 * sizes[-2] * slope) / (constant + sizes[-2] * slope)
     yield claim("Doubling the batch doubles all memory (ratio).", doubled, above=1.9, below=2.1)

@@ -11,58 +11,55 @@ Source    "Deep learning batch size", tables A, C, E and H, and its misconceptio
 Exercises
   1. Is a gap of zero good? Train one epoch: `bstudy chapter 17 --set epochs=1`.
   2. Draw the gap against the training loss instead of the batch size. Do both rules fall on one curve?
-  3. When would a large batch overfit more? Give each size the same number of steps, in place of epochs.
+  3. When would a large batch overfit more? Give each size the same number of steps instead of epochs.
 """
 
 import numpy as np
 
-from bstudy import Recipe, claim, draw, linear_fit
+from bstudy import Recipe, claim, linear_fit, map_leaves, plots, stack
+from bstudy.chapters.published import PUBLISHED  # noqa: F401
 
 PART = "VI. Cost"
+COLUMNS = ("final_train_accuracy", "test_accuracy", "final_train_loss", "test_loss")
 
 
 def experiments(batch_sizes=(16, 32, 64, 128, 256), learning_rate=0.01, epochs=30):
     sizes = sorted(batch_sizes)
-    same = {f"{size}": Recipe.sgd(size, learning_rate, epochs) for size in sizes}
-    scaled = {size: round(learning_rate * size / sizes[0], 12) for size in sizes}
-    return same | {f"{size}, scaled": Recipe.sgd(size, scaled[size], epochs) for size in sizes}
+    return {
+        "one learning rate": {size: Recipe.sgd(size, learning_rate, epochs) for size in sizes},
+        "a learning rate in proportion to B": {
+            size: Recipe.sgd(size, learning_rate * size / sizes[0], epochs) for size in sizes
+        },
+    }
 
 
-def by_rule(runs):
-    """{rule: runs} by ascending batch size: at one learning rate, and with it in proportion to the batch."""
-    same, scaled = (
-        [run for role, run in runs.items() if ("scaled" in role) == is_scaled] for is_scaled in (False, True)
-    )
-    return {"one learning rate": same, "a rate in proportion to B": scaled}
+def table(runs):
+    return map_leaves(lambda run: {name: run.final(name) for name in COLUMNS}, runs)
 
 
 def figure(runs, fig):
     (accuracy, gap), (loss, loss_gap) = fig.subplots(2, 2)
-    for color, (rule, some) in zip(("C0", "C1"), by_rule(runs).items(), strict=True):
-        sizes = [run.experiment.batch_size for run in some]
-        for axes, difference, what, factor in ((accuracy, gap, "accuracy", 100), (loss, loss_gap, "loss", 1)):
-            train, test = (
-                factor * np.stack([run.final(f"{part}_{what}") for run in some], 1) for part in ("train", "test")
-            )
-            draw.by_batch_size(axes, sizes, test, yscale="linear", color=color, label=f"test, {rule}")
-            draw.by_batch_size(
-                axes, sizes, train, yscale="linear", color=color, linestyle=":", label=f"training, {rule}"
-            )
-            away = train - test if what == "accuracy" else test - train
-            draw.by_batch_size(difference, sizes, away, yscale="linear", color=color)
+    for color, (rule, by_size) in zip(("C0", "C1"), runs.items(), strict=True):
+        for axes, difference, what, sign in ((accuracy, gap, "accuracy", 1), (loss, loss_gap, "loss", -1)):
+            sizes, test = stack(by_size, f"test_{what}")
+            _, train = stack(by_size, f"final_train_{what}")
+            line = {"yscale": "linear", "color": color}
+            plots.by_batch_size(axes, sizes, test, label=f"test, {rule}", **line)
+            plots.by_batch_size(axes, sizes, train, label=f"training, {rule}", linestyle=":", **line)
+            plots.by_batch_size(difference, sizes, sign * (train - test), **line)
     accuracy.set(ylabel="accuracy (%)")
-    gap.set(ylabel="gap (points)")
+    gap.set(ylabel="gap (percentage points)")
     loss.set(ylabel="loss (nats)")
     loss_gap.set(ylabel="gap (nats)")
 
 
 def verdicts(runs):
-    for rule, some in by_rule(runs).items():
-        doublings = np.log2([run.experiment.batch_size for run in some])
-        train, test = (100 * np.stack([run.final(f"{part}_accuracy") for run in some], 1) for part in ("train", "test"))
-        gained, _ = linear_fit(doublings, test)
-        wider, _ = linear_fit(doublings, train - test)
-        unit = {"unit": "points a doubling"}
-        yield claim(f"A larger batch gives better results, with {rule}.", gained, above=0.1, **unit)
-        yield claim(f"A smaller batch gives better results, with {rule}.", -gained, above=0.1, **unit)
-        yield claim(f"A larger batch overfits more, with {rule} (the gap).", wider, above=0.1, **unit)
+    for rule, by_size in runs.items():
+        sizes, test = stack(by_size, "test_accuracy")
+        _, train = stack(by_size, "final_train_accuracy")
+        gain, _ = linear_fit(np.log2(sizes), test)
+        widening, _ = linear_fit(np.log2(sizes), train - test)
+        bound = {"above": 0.1, "unit": "percentage points per doubling"}
+        yield claim(f"A larger batch gives better results, with {rule}.", gain, **bound)
+        yield claim(f"A smaller batch gives better results, with {rule}.", -gain, **bound)
+        yield claim(f"A larger batch overfits more, with {rule} (the gap).", widening, **bound)
