@@ -1,6 +1,5 @@
 """The networks that are trained: the book's, by name, or the reader's own function."""
 
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -101,34 +100,22 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> 
 
 def mlp(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     """Two hidden layers of 1024 ReLU units, with Keras's initialization: Glorot uniform kernels, zero biases."""
-    dense = functools.partial(keras.layers.Dense, dtype="float32")
-    return keras.Sequential(
-        [
-            keras.Input(input_shape, dtype="float32"),
-            keras.layers.Flatten(dtype="float32"),
-            dense(1024, activation="relu"),
-            dense(1024, activation="relu"),
-            dense(classes),
-        ]
-    )
+    layers = keras.layers
+    hidden = [layers.Dense(1024, activation="relu"), layers.Dense(1024, activation="relu")]
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
 
 
 def cnn(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     """Two convolutions of 16 and 32 filters of 3 × 3, each with 2 × 2 maximum pooling, and a layer of 64 units."""
-    layers, settings = keras.layers, {"activation": "relu", "dtype": "float32"}
-    return keras.Sequential(
-        [
-            keras.Input(input_shape, dtype="float32"),
-            layers.Reshape((*input_shape, 1)[:3], dtype="float32"),  # a gray image has one channel
-            layers.Conv2D(16, 3, padding="same", **settings),
-            layers.MaxPooling2D(dtype="float32"),
-            layers.Conv2D(32, 3, padding="same", **settings),
-            layers.MaxPooling2D(dtype="float32"),
-            layers.Flatten(dtype="float32"),
-            layers.Dense(64, **settings),
-            layers.Dense(classes, dtype="float32"),
-        ]
-    )
+    layers = keras.layers
+    model = keras.Sequential([keras.Input(input_shape)])
+    model.add(layers.Reshape((*input_shape, 1)[:3]))  # a gray image has one channel
+    for filters in (16, 32):
+        model.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
+        model.add(layers.MaxPooling2D())
+    for layer in (layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(classes)):
+        model.add(layer)
+    return model
 
 
 def _call_function(spec, input_shape, classes):

@@ -197,7 +197,7 @@ def heatmap(axes: Axes, cells: dict[tuple[str, str], tuple[float, str]], name: s
 
 def zoom_to_final_values(axes: Axes) -> None:
     """Set the y limits to the last two thirds of all curves, because their ends are what the reader compares."""
-    ends = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 3 :] for line in axes.get_lines()])
+    ends = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 3 :] for line in axes.get_lines()], dtype=float)
     low, high = np.nanmin(ends, initial=np.inf), np.nanmax(ends, initial=-np.inf)
     if low < high:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))

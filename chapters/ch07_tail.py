@@ -35,13 +35,13 @@ def experiments(large_batch_size=1024, early_epochs=2, late_epochs=30, trials=5,
 def figure(runs, fig):
     upper, (shape, direction) = fig.subplots(2, 2)
     for axes, color, (when, run) in zip(upper, ("C0", "C1"), runs.items(), strict=True):
-        sizes, counts = run.experiment.batch_sizes, run["histogram"].sum(axis=(0, 2))  # of all seeds and blocks
+        sizes, counts = run.experiment.batch_sizes, run["counts"].sum(axis=0)  # of all seeds
         for size, of_size in zip(sizes, counts, strict=True):
             if size in (1, 8, 64, 256, 1024):
                 plots.histogram(axes, run["edges"][0], of_size, size)
         axes.set(title=when, xlabel="entry of the gradient")
         filled = slice(run.experiment.trials)  # of the blocks: trial i is in block i modulo 5
-        blocks = kurtosis(run["power_sums"], run["histogram"].sum(axis=3))[:, :, filled]
+        blocks = kurtosis(run["power_sums"], run["entries"])[:, :, filled]
         for axes_below, values in ((shape, blocks), (direction, run["cosine_to_smallest"])):
             pooled = np.concatenate(np.moveaxis(values, 2, 1))  # (seeds × blocks or trials, batch sizes)
             plots.by_batch_size(axes_below, sizes, pooled, yscale="linear", color=color, label=when)
@@ -57,7 +57,7 @@ def kurtosis(power_sums, entries):
 
 def verdicts(runs):
     for when, run in runs.items():
-        counts, power_sums = run["histogram"].sum(axis=2), run["power_sums"].sum(axis=2)  # over blocks
+        counts, power_sums = run["counts"], run["power_sums"].sum(axis=2)  # over blocks
         entries = counts.sum(axis=-1)  # (seeds, batch sizes)
         very_large = 4 * np.sqrt((power_sums[:, -1, 1] / entries[:, -1]).mean())  # 4 root mean squares at 1024
         centers = np.abs(run["edges"][0, 1:] + run["edges"][0, :-1]) / 2

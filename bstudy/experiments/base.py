@@ -228,7 +228,7 @@ class Runs:
         A column of one number a seed is returned as it is.
         """
         column = self[name]
-        return column if column.ndim == 1 else column[:, 1:][:, -over:].mean(axis=1)
+        return column if column.ndim == 1 else column[:, 1:][:, -over:].mean(axis=1, dtype=np.float64)
 
     def table(self) -> dict[str, np.ndarray]:
         """Return {column: (seeds,)} of a page's table of results."""

@@ -94,7 +94,7 @@ class Cost(_MeasuredInChild):
 
     def table(self, run):
         return {
-            "seconds a pass": np.median(run["seconds"], axis=1),
+            "seconds per pass": np.median(run["seconds"], axis=1),
             "seconds to compile": run["compile_seconds"],
             "memory (MB)": run["memory"] / 1e6,
             "parameters": run["parameters"],
@@ -156,7 +156,7 @@ class Throughput(_MeasuredInChild):
         return Work(seconds=START_SECONDS + 1.5 * self.seconds)
 
     def table(self, run):
-        return {"samples a second": self.batch_size / run["step_seconds"].min(axis=1)}
+        return {"samples per second": self.batch_size / run["step_seconds"].min(axis=1)}
 
     def columns(self, trainer):
         order = np.arange(len(trainer.dataset.x_train) // self.batch_size * self.batch_size, dtype=np.int32)

@@ -45,6 +45,8 @@ class GradientTrials(Experiment):
         cosine_to_smallest, cosine_to_largest: (batch sizes, trials) of G, to that of the smallest or largest size.
         power_sums: (batch sizes, blocks, 4) of G's entries to the powers 1 to 4; trial i belongs to block i modulo 5.
         histogram: (batch sizes, blocks, edges + 1) of G's entries: below the first edge, between two, above the last.
+        counts: (batch sizes, edges + 1) the histogram of all blocks.
+        entries: (batch sizes, blocks) how many entries there are.
         edges: (edges,) symmetric about zero, in steps of a twentieth of a decade.
         extremes: (batch sizes, 2) the smallest and the largest entry.
 
@@ -109,7 +111,9 @@ class GradientTrials(Experiment):
                     found[thread::THREADS] = np.reshape(of_thread, (-1, entries))  # of no batch size, too
                 columns = add_trial(columns, found, trial)
                 checkpoint = Result(columns, progress=(trial + 1) / self.trials)
-        yield 1.0, Result(columns | {"edges": EDGES})
+        counts, entries = columns["histogram"].sum(axis=1), columns["histogram"].sum(axis=2)
+        columns = columns | {"edges": EDGES, "counts": counts, "entries": entries}
+        yield 1.0, Result(columns, diverged=not np.isfinite(columns["norm"]).all())
 
     def __str__(self):
         return f"gradients after {self.trained}, weights {'frozen' if self.frozen else 'moving'}"

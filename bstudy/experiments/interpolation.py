@@ -47,7 +47,7 @@ class Interpolation(Experiment):
         return Work(evaluated=self.points * evaluated, seconds=0.01 * self.points)
 
     def table(self, run):
-        return {f"highest {name}": run[name].max(axis=1) for name in ("train_accuracy", "test_accuracy")}
+        return {f"maximum {part} accuracy (%)": run[f"{part}_accuracy"].max(axis=1) for part in ("train", "test")}
 
     def measure(self, context):
         trainer, rows = context.trainer, []

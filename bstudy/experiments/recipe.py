@@ -16,6 +16,8 @@ from bstudy.trainer import epoch_permutation, train_subset
 MAX_EPOCHS = 100_000
 MAX_PHASES = 1000
 TRAIN_EVAL_SAMPLES = 10_000  # of the training set, evaluated after each epoch
+EPOCH_COLUMNS = ("test_accuracy", "test_loss", "train_subset_accuracy", "train_subset_loss", "weight_distance")
+EPOCH_COLUMNS += ("bias_distance", "weight_norm", "bias_norm", "cosines", "layer_norms")
 
 
 def rounded_rate(name: str, value: Any) -> float:
@@ -126,6 +128,11 @@ class Recipe(Experiment):
         """The learning rate of the last phase."""
         return self.phases[-1].learning_rate
 
+    @property
+    def step_columns(self) -> tuple[str, ...]:
+        """The columns with one number a step."""
+        return ("loss", "gradient_norm", "update_norm") if self.record_norms else ("loss",)
+
     def phase(self, epoch: int) -> Phase:
         """Return the phase of an epoch, counted from 0."""
         for phase in self.phases:
@@ -177,7 +184,6 @@ class Recipe(Experiment):
         while training.epoch < self.epochs and not training.diverged:
             for fraction in training.train_epoch():
                 yield (training.epoch + fraction) / self.epochs, training.checkpoint
-            training.end_epoch()
         yield 1.0, training.finish()
 
     def __str__(self):
@@ -195,65 +201,68 @@ class Recipe(Experiment):
 
 
 class _Training:
-    """A training run in progress: its columns so far, and the latest checkpoint."""
+    """A training run in progress: its columns, filled epoch by epoch, and the latest checkpoint."""
 
     def __init__(self, recipe, context):
-        self.recipe, self.seed, self.samples = recipe, context.seed, len(context.dataset.x_train)
+        self.recipe, self.seed = recipe, context.seed
         self.trainer = context.get_trainer(recipe.replicas or 1)
         self.subset = self.trainer.cached(train_subset, TRAIN_EVAL_SAMPLES)
+        self.steps = recipe.steps(len(context.dataset.x_train))
         self.initial = self.trainer.initial_weights(context.seed)
         self.digest = hashlib.sha256(b"".join(weight.tobytes() for weight in self.initial)).hexdigest()
-        self.per_step = ["loss", "gradient_norm", "update_norm"] if recipe.record_norms else ["loss"]
-        self.epoch, self.diverged = 0, False
-        self.segments, self.seconds = [], 0.0  # of the current epoch
-        self.start(context.resume_from)
+        start = context.resume_from
+        if start is not None and start.metadata["initial_weights"] != self.digest:
+            start = None  # another version of Keras drew other initial weights
+        self.epoch, self.diverged = (start.metadata["epochs"], start.diverged) if start is not None else (0, False)
+        self.set_state(start.state if start is not None else None)
+        self.columns = self.make_columns(start.columns if start is not None else None)
         self.checkpoint = self.make_checkpoint()
 
-    def start(self, checkpoint):
-        """Begin with the initial weights, or where the checkpoint ends."""
-        if checkpoint is not None and checkpoint.metadata["initial_weights"] != self.digest:
-            checkpoint = None  # another version of Keras drew other initial weights
-        self.columns = {}
-        if checkpoint is not None:
-            self.epoch, self.diverged = len(checkpoint.columns["seconds"]), checkpoint.diverged
-            columns = checkpoint.columns.items()
-            self.columns = {name: list(values) for name, values in columns if not name.startswith("final_")}
-        epoch, diverged = self.trainer.synchronize(self.epoch, self.diverged)
-        self.epoch, self.diverged = int(epoch), bool(diverged)
+    def set_state(self, state):
+        """Assign the state of a checkpoint, or the initial one; on several machines, the chief's."""
+        self.epoch, self.diverged = map(int, self.trainer.synchronize(self.epoch, self.diverged))
         self.trainer.set_weights(self.initial)
         self.trainer.set_optimizer(self.recipe.phase(max(0, self.epoch - 1)).optimizer)
-        state = self.trainer.get_state() if checkpoint is None else checkpoint.state
+        state = state or self.trainer.get_state()
         self.trainer.set_state(dict(zip(state, self.trainer.synchronize(*state.values()), strict=True)))
-        if not self.columns:
-            self.columns = {name: [value] for name, value in self.evaluate().items()}
-            self.columns |= {name: [] for name in ("seconds", *self.per_step)}
+
+    def make_columns(self, measured):
+        """Return the columns, filled with those of a checkpoint, and NaN for what is not measured yet."""
+        first = self.evaluate() if measured is None else {name: measured[name][0] for name in EPOCH_COLUMNS}
+        shapes = {name: (self.recipe.epochs + 1, *np.shape(value)) for name, value in first.items()}
+        shapes |= {"seconds": self.recipe.epochs} | dict.fromkeys(self.recipe.step_columns, self.steps[-1])
+        columns = {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
+        for name, values in columns.items():
+            if measured is not None:
+                values[: len(measured[name])] = measured[name]
+            elif name in first:
+                values[0] = first[name]
+        return columns
 
     def train_epoch(self):
-        """Train for the next epoch, yielding the fraction done; stop where the loss is no longer finite."""
-        phase = self.recipe.phase(self.epoch)
+        """Train for the next epoch, yielding the fraction done, and evaluate; end if the run diverges."""
+        phase, segments, seconds = self.recipe.phase(self.epoch), [], 0.0
         if self.epoch and phase.optimizer != self.recipe.phase(self.epoch - 1).optimizer:
             self.trainer.set_optimizer(phase.optimizer)
         self.trainer.optimizer.learning_rate = phase.learning_rate
-        self.segments, self.seconds = [], 0.0
-        order = epoch_permutation(self.samples, self.seed, self.epoch)
+        order = epoch_permutation(len(self.trainer.dataset.x_train), self.seed, self.epoch)
         for segment in self.trainer.train_epoch(order, phase.batch_size, self.recipe.record_norms):
-            self.segments.append(segment.values)
-            self.seconds += segment.seconds
+            segments.append(segment.values)
+            seconds += segment.seconds
             self.diverged = not np.isfinite(segment.values[0]).all()
             if self.diverged:
                 return
             yield segment.progress
-
-    def end_epoch(self):
-        """Evaluate, and append this epoch to the columns, unless the run diverged in it."""
-        row = self.evaluate() | {"seconds": self.seconds}
-        self.diverged = self.diverged or not np.isfinite([row["train_subset_loss"], row["test_loss"]]).all()
+        row = self.evaluate()
+        self.diverged = not np.isfinite([row["train_subset_loss"], row["test_loss"]]).all()
         if self.diverged:
             return
         for name, value in row.items():
-            self.columns[name].append(value)
-        for name, values in zip(self.per_step, np.concatenate(self.segments, axis=1), strict=True):
-            self.columns[name].extend(values)
+            self.columns[name][self.epoch + 1] = value
+        self.columns["seconds"][self.epoch] = seconds
+        steps = slice(self.steps[self.epoch], self.steps[self.epoch + 1])
+        for name, values in zip(self.recipe.step_columns, np.concatenate(segments, axis=1), strict=True):
+            self.columns[name][steps] = values
         self.epoch += 1
         self.checkpoint = self.make_checkpoint()
 
@@ -266,35 +275,16 @@ class _Training:
         return row
 
     def make_checkpoint(self):
-        columns = {name: np.asarray(values, np.float32) for name, values in self.columns.items()}
-        metadata = {"initial_weights": self.digest, "parameters": self.trainer.model.count_params()}
-        metadata["replicas"] = self.recipe.replicas or 1
-        progress = self.epoch / self.recipe.epochs
-        return Result(columns, self.trainer.get_state(), metadata, progress, self.diverged)
+        metadata = {"initial_weights": self.digest, "epochs": self.epoch, "replicas": self.recipe.replicas or 1}
+        metadata["parameters"] = self.trainer.model.count_params()
+        return Result(self.columns, self.trainer.get_state(), metadata, self.epoch / self.recipe.epochs)
 
     def finish(self):
-        """Return the complete result."""
-        loss, accuracy = np.nan, np.nan
-        if self.diverged:
-            self.checkpoint.columns = _padded_with_nan(self.checkpoint.columns, self.recipe, self.samples)
-        else:
-            loss, accuracy = self.trainer.evaluate(*self.trainer.training_data)
+        """Return the complete result: the latest checkpoint, and the final loss and accuracy."""
+        data = self.trainer.training_data
+        loss, accuracy = (np.nan, np.nan) if self.diverged else self.trainer.evaluate(*data)
         final = {"final_train_loss": np.float32(loss), "final_train_accuracy": np.float32(accuracy)}
-        self.checkpoint.columns |= final
-        self.checkpoint.progress, self.checkpoint.diverged = 1.0, self.diverged
-        return self.checkpoint
-
-
-def _padded_with_nan(columns, recipe, samples):
-    """Return the columns of a run that diverged with the lengths of a complete run."""
-    steps = recipe.steps(samples)[-1]
-    lengths = {"loss": steps, "gradient_norm": steps, "update_norm": steps, "seconds": recipe.epochs}
-
-    def padded(name, values):
-        missing = lengths.get(name, recipe.epochs + 1) - len(values)
-        return np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1), constant_values=np.nan)
-
-    return {name: padded(name, values) for name, values in columns.items()}
+        return replace(self.checkpoint, columns=self.columns | final, progress=1.0, diverged=bool(self.diverged))
 
 
 def distances(weights: list[np.ndarray], initial: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -306,25 +296,15 @@ def distances(weights: list[np.ndarray], initial: list[np.ndarray]) -> dict[str,
     def dot(a, b):
         return np.einsum("i,i->", a.ravel(), b.ravel(), dtype=np.float64)  # sums in double without a copy in double
 
-    def products(axes):
-        """Return (w · w, w · w₀, w₀ · w₀) for each pair of arrays."""
-        pairs = [(now, then) for now, then in zip(weights, initial, strict=True) if axes(now.ndim)]
-        return np.array([(dot(now, now), dot(now, then), dot(then, then)) for now, then in pairs]).reshape(-1, 3)
+    def products(is_kernel):
+        """Return (arrays, 3): w · w, w · w₀ and w₀ · w₀ of each kernel, or of each bias."""
+        pairs = [pair for pair in zip(weights, initial, strict=True) if (pair[0].ndim > 1) == is_kernel]
+        return np.array([(dot(w, w), dot(w, start), dot(start, start)) for w, start in pairs]).reshape(-1, 3)
 
-    def norm_and_distance(products):
-        now, mixed, then = products.sum(axis=0)
-        return np.sqrt(now), np.sqrt(max(0.0, now - 2 * mixed + then))
-
-    kernels, biases = products(lambda axes: axes > 1), products(lambda axes: axes == 1)
-    weight_norm, weight_distance = norm_and_distance(kernels)
-    bias_norm, bias_distance = norm_and_distance(biases)
+    columns = {}
+    for name, is_kernel in (("weight", True), ("bias", False)):
+        now, mixed, start = products(is_kernel).sum(axis=0)
+        columns |= {f"{name}_norm": np.sqrt(now), f"{name}_distance": np.sqrt(max(0.0, now - 2 * mixed + start))}
+    now, mixed, start = products(True).T
     with np.errstate(invalid="ignore"):  # a kernel that starts at zero has no direction there
-        cosines = kernels[:, 1] / np.sqrt(kernels[:, 0] * kernels[:, 2])
-    return {
-        "weight_distance": weight_distance,
-        "bias_distance": bias_distance,
-        "weight_norm": weight_norm,
-        "bias_norm": bias_norm,
-        "cosines": cosines,
-        "layer_norms": np.sqrt(kernels[:, 0]),
-    }
+        return columns | {"cosines": mixed / np.sqrt(now * start), "layer_norms": np.sqrt(now)}

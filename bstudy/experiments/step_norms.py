@@ -83,6 +83,7 @@ class StepNorms(Experiment):
             arrays = {name: np.array(values, np.float32) for name, values in columns.items()}
             progress = 1.0 if i + 1 == len(sizes) else float(done[i + 1])
             checkpoint = Result(arrays, {"norms": norms}, progress=progress)
+            checkpoint.diverged = not np.isfinite(arrays["mean_norm"]).all()
         yield 1.0, checkpoint
 
     def __str__(self):
