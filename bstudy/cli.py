@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -48,13 +49,25 @@ def list_chapters():
         click.echo(f"{chapter.number:4}  {chapter.finding}")
 
 
+def first_argument(words: Iterable[str]) -> str:
+    """Return the first word that is neither an option nor, after an option, its value; "" if there is none."""
+    before = ""
+    for word in words:
+        is_value = before.startswith("--") and "=" not in before
+        if not word.startswith("-") and not is_value:
+            return word
+        before = word
+    return ""
+
+
 class ChapterCommand(click.Command):
     """A command whose options depend on its argument: a chapter's parameters are options."""
 
     def parse_args(self, context, arguments):
         parser = self.make_parser(context)
         parser.ignore_unknown_options = True  # those of the chapter, which is not known yet
-        number = str(parser.parse_args([*arguments])[0].get("number"))
+        found, others, _ = parser.parse_args([*arguments])
+        number = first_argument(map(str, (found["number"], *others)))
         if re.fullmatch("[0-9]{1,9}", number):
             from bstudy.chapter import chapter
 

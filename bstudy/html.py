@@ -18,7 +18,6 @@ from bstudy import __version__, plots
 from bstudy.chapter import Chapter, as_text, chapters
 from bstudy.errors import BstudyError, Interrupted, WorkerDone
 from bstudy.lab import Lab
-from bstudy.progress import format_duration
 from bstudy.report import MARKS, Report, build, format_evidence, write_text
 from bstudy.stats import Claim
 
@@ -48,36 +47,29 @@ def build_pages(lab: Lab) -> list[ChapterPage]:
 
     Raises:
         Interrupted: the user stopped it.
-        WorkerDone: this machine only helped the chief; it helped with every chapter.
+        WorkerDone: this machine only helped the chief.
     """
-    pages, done = [], None
     found = chapters()
-    if not lab.quiet:
-        print(f"{len(found)} chapters on {lab.dataset}{estimate(found, lab)}.", file=sys.stderr)
-    for chapter in found:
-        if not lab.quiet:
-            print(f"Chapter {chapter.number}: {chapter.finding}", file=sys.stderr)
-        try:
-            report = build(chapter, chapter.parameters, lab)
-            figures = {style: figure_data_uri(report, style) for style in STYLES}
-            pages.append(ChapterPage(chapter, report, figures))
-        except Interrupted:
-            raise
-        except WorkerDone as error:
-            done = error
-        except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
-            pages.append(ChapterPage(chapter, reason=sentence(error)))
-            print(f"bstudy: chapter {chapter.number} is missing: {pages[-1].reason}", file=sys.stderr)
-    if done:
-        raise done
-    return pages
+    try:
+        lab.prepare({chapter.name: chapter.module.experiments(**chapter.parameters) for chapter in found})
+    except (Interrupted, WorkerDone):
+        raise
+    except Exception as error:  # of one experiment: the chapters without it can be measured one by one
+        print(f"bstudy: {sentence(error)}; continuing with one chapter at a time.", file=sys.stderr)
+    return [build_page(chapter, lab) for chapter in found]
 
 
-def estimate(found: list[Chapter], lab: Lab) -> str:
-    """Return how much is to be measured for these chapters, and how long that takes."""
-    asked = {chapter.name: chapter.module.experiments(**chapter.parameters) for chapter in found}
-    count, seconds = lab.missing(asked)
-    return f": {count} results are missing, about {format_duration(seconds)}" if count else ""
+def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
+    """Return the page of a chapter, or one that gives the reason why it is missing."""
+    try:
+        report = build(chapter, chapter.parameters, lab)
+        return ChapterPage(chapter, report, {style: figure_data_uri(report, style) for style in STYLES})
+    except (Interrupted, WorkerDone):
+        raise
+    except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
+        page = ChapterPage(chapter, reason=sentence(error))
+        print(f"bstudy: chapter {chapter.number} is missing: {page.reason}", file=sys.stderr)
+        return page
 
 
 def sentence(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ class Lab:
             NotMeasured: something is not stored, and `measure` is False.
             WorkerDone: this machine only helped the chief of a cluster.
         """
+        self.prepare(experiments)
+        return map_leaves(self._runs, experiments)
+
+    def prepare(self, experiments: Any) -> None:
+        """Measure what is not stored, as `run` does, without reading the results."""
         found = list(dict.fromkeys(leaves(experiments).values()))
         for experiment in found:
             experiment.validate(self.dataset)
@@ -88,18 +94,10 @@ class Lab:
             self._measure(tasks)
         if not distribute.is_chief():
             raise WorkerDone("the chief has the results")
-        return map_leaves(self._runs, experiments)
 
     def missing(self, experiments: Any) -> tuple[int, float]:
         """Return how many results are not stored, and about how many seconds it takes to measure them."""
-        possible = []
-        for experiment in dict.fromkeys(leaves(experiments).values()):
-            try:
-                experiment.validate(self.dataset)
-            except InvalidInput:
-                continue
-            possible.append(experiment)
-        tasks = self._plan(possible)
+        tasks = self._plan(list(dict.fromkeys(leaves(experiments).values())))
         return len(tasks), self._expected_seconds(tasks)
 
     @functools.cached_property
@@ -136,9 +134,10 @@ class Lab:
         """Return the tasks that the chief of the cluster is missing, of which other machines help with the Recipes."""
         every = self._plan(experiments, stored=lambda key, with_state: 0.0)
         missing = distribute.agree_on_missing([task.key for task in every], {task.key for task in tasks})
-        if distribute.is_chief():
-            return [task for task in every if task.key in missing]
-        return [t for t in every if t.key in missing and getattr(t.experiment, "replicas", None) == self.replicas]
+        if not distribute.is_chief():
+            every = [task for task in every if getattr(task.experiment, "replicas", None) == self.replicas]
+        tasks = [task for task in every if task.key in missing]
+        return [replace(task, after=task.after & {each.key for each in tasks}) for task in tasks]
 
     def _measure(self, tasks):
         jobs = self._choose_jobs(tasks)
@@ -152,7 +151,6 @@ class Lab:
                 file=sys.stderr,
             )
         setting = Setting(self.dataset, self.model, self.devices, jobs)
-
         runner = Runner(tasks, expected, self.quiet)
 
         def stored():

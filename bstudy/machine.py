@@ -17,7 +17,7 @@ START_SECONDS = 6.0  # of TensorFlow
 PROCESS_BYTES = 1.5e9  # of a process that trains the default model
 BACKWARD = 3  # a sample that passes forward and backward, in units of one that only passes forward
 TRAFFIC = 12  # bytes of each weight that a step reads and writes, beyond those of its products
-COMPILE_PRODUCTS = 6e9  # a compilation takes as long as so many multiplications
+COMPILE_PRODUCTS = 6e10  # a compilation takes as long as so many multiplications
 
 
 class Machine(NamedTuple):

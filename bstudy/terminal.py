@@ -15,20 +15,21 @@ from bstudy.report import MARKS, Report, format_evidence
 COLORS = {"held": "green", "did not hold": "red", "undecided": "yellow"}
 WIDTH = 100  # of text, at most
 TABLE_WIDTH = 60  # of the numbers of a table, at most
+LABEL_WIDTH = 20  # of the names of the runs, at least
 COLUMN_WIDTH = 15  # of a column, at least
 
 
 def show(page: Report, paths: list[Path]) -> None:
     """Print a report, and the paths of its files."""
     console = Console(highlight=False)
-    chapter = page.chapter
+    chapter, width = page.chapter, min(console.width, WIDTH)
     parts = [
         Text(f"\nChapter {chapter.number} · {chapter.part}", "dim"),
         Text(f"{chapter.finding}\n", "bold"),
         prose(chapter.text),
         "",
         Text(f"Measured {page.setting}", "bold"),
-        *(part for table in page.tables for part in tables(table)),
+        *(part for table in page.tables for part in tables(table, width)),
         verdicts(page.claims),
         Text("\nExercises", "bold"),
         exercises(chapter.text["Exercises"]),
@@ -37,7 +38,7 @@ def show(page: Report, paths: list[Path]) -> None:
     parts.append(Text("\nParameters  ", "bold").append(settings, "not bold"))
     parts.append(Text(f"'bstudy chapter {chapter.number} --help' explains them.\n", "dim"))
     for part in parts:
-        console.print(part, width=min(console.width, WIDTH))
+        console.print(part, width=width)
     print_files(console, paths)
 
 
@@ -62,16 +63,17 @@ def prose(text: dict) -> Table:
     return grid
 
 
-def tables(table: report.Table) -> Iterator[Table]:
-    """Yield a table of results, in parts that fit on a narrow terminal."""
-    part, width = [], 0
+def tables(table: report.Table, width: int = WIDTH) -> Iterator[Table]:
+    """Yield a table of results, in parts that fit into this number of characters."""
+    room = min(TABLE_WIDTH, width - LABEL_WIDTH)
+    part, used = [], 0
     for column, heading in table.headings.items():
         needed = max(COLUMN_WIDTH, len(heading))
-        if part and width + needed > TABLE_WIDTH:
+        if part and used + needed > room:
             yield table_part(table, part)
-            part, width = [], 0
+            part, used = [], 0
         part.append(column)
-        width += needed
+        used += needed
     yield table_part(table, part)
 
 
