@@ -34,7 +34,7 @@ def start_devices(devices: int | str | None) -> int:
         devices: A number of devices, "all", "cpu" (one CPU, even if there is a GPU), or None for one device.
 
     Raises:
-        InvalidInput: there are not so many devices, or TF_CONFIG is wrong.
+        InvalidInput: there are too few devices, or TF_CONFIG is wrong.
         BackendError: TensorFlow cannot be used.
     """
     strategy = cluster_strategy()
@@ -52,7 +52,7 @@ def start_devices(devices: int | str | None) -> int:
 
 
 def make_trainer(dataset: Dataset, spec: ModelSpec, replicas: int = 1) -> Trainer:
-    """Return a trainer on this many replicas: on several machines if TF_CONFIG names so many, or on this one."""
+    """Return a trainer on this many replicas: on this machine, or on those that TF_CONFIG names."""
     strategy = cluster_strategy()
     if strategy is not None and strategy.num_replicas_in_sync == replicas:
         return DistributedTrainer(dataset, spec, strategy)

@@ -119,16 +119,21 @@ class Lab:
             self._seconds,
         )
 
+    @property
+    def _machine(self):
+        # several machines must agree on the order of the tasks, which follows from the estimates
+        return machine.TYPICAL if distribute.is_cluster() else machine.this_machine()
+
     def _seconds(self, experiment):
         multiplications = self.model.multiplications(self.dataset.input_shape)
-        return machine.this_machine().seconds(experiment.work(self.dataset), multiplications)
+        return self._machine.seconds(experiment.work(self.dataset), multiplications)
 
     def _expected_seconds(self, tasks, jobs=1):
         """Return how long these tasks take in this many processes, each of which compiles its programs."""
         programs = frozenset().union(*(task.experiment.work(self.dataset).programs for task in tasks))
         exclusive = sum(task.seconds for task in tasks if task.experiment.EXCLUSIVE)
         parallel = sum(task.seconds for task in tasks) - exclusive
-        return exclusive + parallel / jobs + len(programs) * machine.this_machine().compile_seconds
+        return exclusive + parallel / jobs + len(programs) * self._machine.compile_seconds
 
     def _agree(self, tasks, experiments):
         """Return the tasks that the chief of the cluster is missing, of which other machines help with the Recipes."""

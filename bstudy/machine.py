@@ -17,7 +17,7 @@ START_SECONDS = 6.0  # of TensorFlow
 PROCESS_BYTES = 1.5e9  # of a process that trains the default model
 BACKWARD = 3  # a sample that passes forward and backward, in units of one that only passes forward
 TRAFFIC = 12  # bytes of each weight that a step reads and writes, beyond those of its products
-COMPILE_PRODUCTS = 6e10  # a compilation takes as long as so many multiplications
+COMPILE_PRODUCTS = 6e10  # multiplications that take as long as a compilation
 
 
 class Machine(NamedTuple):
@@ -40,6 +40,9 @@ class Machine(NamedTuple):
     def compile_seconds(self) -> float:
         """About how long it takes to compile one program."""
         return COMPILE_PRODUCTS / self.multiplications_per_second
+
+
+TYPICAL = Machine(multiplications_per_second=1e11, bytes_per_second=5e10)
 
 
 def measure_machine() -> Machine:

@@ -89,8 +89,8 @@ class Trainer:
             order: (samples,) int32 rows of the training set.
             batch_size: Samples a step.
             record_norms: Whether to measure the norms of gradient and update.
-            steps_per_call: Yield after so many steps, instead of by time.
-            seconds_per_call: Yield after about so many seconds.
+            steps_per_call: Yield after this number of steps, instead of by time.
+            seconds_per_call: Yield after about this number of seconds.
         """
         full, rest = divmod(len(order), batch_size)
         x, y = self.loop_data

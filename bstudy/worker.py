@@ -49,7 +49,7 @@ class Worker:
         start_devices(setting.devices)
 
     def get_trainer(self, replicas: int) -> Trainer:
-        """Return this process's trainer on so many replicas, made at its first use."""
+        """Return this process's trainer on this number of replicas, made at its first use."""
         if replicas not in self._trainers:
             self._trainers[replicas] = make_trainer(self.setting.dataset, self.setting.model, replicas)
         return self._trainers[replicas]

@@ -1,17 +1,17 @@
+import functools
 import io
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from bstudy import Runs, book, draw
+from bstudy.chapter import chapter
 from bstudy.data import load
-from bstudy.models import Model
-from bstudy.page import Page
+from bstudy.experiments.base import Context
+from bstudy.models import MLP, find_model
 
 SMALL_MODEL = """
 from keras import Input, Sequential, layers
@@ -21,10 +21,11 @@ def small(input_shape, classes):
     return Sequential([Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
 """
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
+VARIABLES = ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG")
 
 
 def pytest_collection_modifyitems(items):
-    missing = pytest.mark.skip(reason=f"MNIST is not at {MNIST}: name its file in BSTUDY_MNIST")
+    missing = pytest.mark.skip(reason=f"MNIST is not at {MNIST}: set BSTUDY_MNIST to its file")
     for item in items:
         if "mnist" in item.keywords and not MNIST.exists():
             item.add_marker(missing)
@@ -32,9 +33,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Every test has a store of its own, and none of the user's settings."""
+    """Every test has a store of its own, none of the user's settings, and by default one process."""
     monkeypatch.setenv("BSTUDY_HOME", str(tmp_path / "home"))
-    for name in ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG"):
+    monkeypatch.setattr("bstudy.machine.default_jobs", lambda tasks: 1)
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"
 
@@ -43,9 +45,9 @@ def home(tmp_path, monkeypatch):
 def tiny_file(tmp_path_factory):
     """A learnable data set of 50 training and 20 test samples of 3 classes, as a file."""
     random = np.random.default_rng(1)
-    centres = random.normal(size=(3, 4, 4))
+    centers = random.normal(size=(3, 4, 4))
     labels = np.arange(70) % 3
-    samples = centres[labels] + 0.5 * random.normal(size=(70, 4, 4))
+    samples = centers[labels] + 0.5 * random.normal(size=(70, 4, 4))
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
     np.savez(path, x_train=samples[:50], y_train=labels[:50], x_test=samples[50:], y_test=labels[50:])
     return path
@@ -58,23 +60,99 @@ def tiny(tiny_file):
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory):
-    """The name of a reader's model, for what takes half a minute among the million weights of the study's."""
+    """The name of a reader's model with few weights, for what takes half a minute with the default model."""
     folder = tmp_path_factory.mktemp("model")
-    (folder / "of_a_reader.py").write_text(SMALL_MODEL)
+    (folder / "small_models.py").write_text(SMALL_MODEL)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        yield "of_a_reader:small"
+        yield "small_models:small"
+
+
+@pytest.fixture(scope="session")
+def get_trainer():
+    """get_trainer(dataset, model, replicas=1) returns one trainer for all tests of this process: compiling is slow."""
+    from bstudy.distribute import make_trainer, start_devices  # only these tests need TensorFlow
+
+    trainers = {}
+
+    def get(dataset, model=MLP, replicas=1):
+        start_devices(None)
+        key = id(dataset), model, replicas
+        if key not in trainers:
+            trainers[key] = dataset, make_trainer(dataset, model, replicas)
+        return trainers[key][1]
+
+    return get
 
 
 @pytest.fixture
-def talkative():
-    """How a program begins that tells its progress without pauses."""
-    return "from bstudy import progress; progress.SECONDS_BETWEEN_LINES = 0; "
+def shared_trainers(monkeypatch, get_trainer):
+    """A Lab in this process uses the trainers of the other tests, in place of compiling its own."""
+    monkeypatch.setattr("bstudy.worker.make_trainer", get_trainer)
+
+
+@pytest.fixture(scope="session")
+def steps_of(tiny, get_trainer):
+    """steps_of(experiment) measures without a Lab and a store, and yields (progress, result)."""
+
+    def measure(experiment, dataset=tiny, seed=0, model=MLP, resume_from=None):
+        model = find_model(model) if isinstance(model, str) else model
+        required = tuple(last(measure(each, dataset, seed, model)) for each in experiment.requires())
+        yield from experiment.measure(
+            Context(dataset, seed, lambda replicas: get_trainer(dataset, model, replicas), required, resume_from)
+        )
+
+    return measure
+
+
+def last(steps):
+    *_, (progress, result) = steps
+    assert progress == 1
+    assert result.complete
+    return result
+
+
+@pytest.fixture(scope="session")
+def measure(steps_of):
+    """measure(experiment) returns its complete Result, after those of the experiments that it requires."""
+
+    def complete(experiment, *arguments, **settings):
+        return last(steps_of(experiment, *arguments, **settings))
+
+    return complete
+
+
+@pytest.fixture(scope="session")
+def measure_small(measure, small_model):
+    """measure_small(experiment) does so with the small model, and remembers the results."""
+    once = functools.cache(functools.partial(measure, model=small_model))
+
+    def complete(experiment, resume_from=None):
+        if resume_from is None:
+            return once(experiment)
+        return measure(experiment, model=small_model, resume_from=resume_from)
+
+    return complete
+
+
+@pytest.fixture(scope="session")
+def assert_same_bits():
+    """assert_same_bits(a, b) compares two Results, except their seconds, which differ each time."""
+
+    def compare(a, b):
+        assert a.columns.keys() == b.columns.keys()
+        assert a.state.keys() == b.state.keys()
+        for name in a.columns.keys() - {"seconds"}:
+            np.testing.assert_array_equal(a.columns[name], b.columns[name], err_msg=name)
+        for name in a.state:
+            np.testing.assert_array_equal(a.state[name], b.state[name], err_msg=name)
+
+    return compare
 
 
 @pytest.fixture
 def bstudy(tmp_path):
-    """Run the command in a process of its own, from an empty folder; gives what it printed and its exit status."""
+    """Run the command in a process of its own, from an empty folder."""
 
     def run(*words, **environment):
         command = [sys.executable, "-m", "bstudy", *map(str, words)]
@@ -87,21 +165,16 @@ def bstudy(tmp_path):
 
 @pytest.fixture(scope="session")
 def redrawn():
-    """Draw the figure of a page's json again, from what that says alone, and give the bytes of the SVG."""
+    """redrawn(record) draws the figure of a page's JSON again, and returns the bytes of the SVG."""
 
     def redraw(record):
-        chapter, file = book.chapter(record["chapter"]), io.BytesIO()
-        parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in record["parameters"].items()}
-        runs = {}
-        for role, experiment in chapter.module.experiments(**parameters).items():
-            told = record["runs"][role]
-            assert told["experiment"] == repr(experiment)
-            columns = {name: np.array(column, told["dtypes"][name]) for name, column in told["columns"].items()}
-            runs[role] = Runs(experiment, record["seeds"], columns, samples=record["dataset"]["training_samples"])
-        facts = record["dataset"]
-        dataset = SimpleNamespace(name=facts["name"], model=Model(facts["model"], facts["model_fingerprint"]))
-        with draw.style("page"):
-            draw.save(Page(chapter, parameters, dataset, record["seeds"], runs, []).figure(), "svg", chapter.name, file)
+        from bstudy import plots, report
+
+        found = chapter(record["chapter"])
+        runs, file = report.runs_from_record(found, record), io.BytesIO()
+        with plots.style("page"):
+            figure = plots.make_figure(lambda fig: found.module.figure(runs, fig), record["finding"], record["footer"])
+            plots.save(figure, "svg", found.name, file)
         return file.getvalue()
 
     return redraw
@@ -115,7 +188,7 @@ def mnist():
 @pytest.fixture(scope="session")
 def numpy_gradients():
     def gradients(weights, x, y):
-        """Mean cross-entropy of the two-hidden-layer network, and its gradients by the chain rule, in double."""
+        """Return the mean cross-entropy of a network with two hidden layers, and its gradients, in double precision."""
         w1, b1, w2, b2, w3, b3 = (weight.astype(np.float64) for weight in weights)
         x = x.reshape(len(x), -1).astype(np.float64)
         h1 = np.maximum(x @ w1 + b1, 0)

@@ -1,46 +1,48 @@
-"""What a batch size costs, and the evaluation that does not depend on it."""
+"""Time and memory of a batch size."""
+
+import time
 
 import numpy as np
 import pytest
 
-from bstudy import Cost, Evaluation, Lab, Recipe
-from bstudy.errors import InvalidInput
-from bstudy.measure.cost import bytes_used
-from bstudy.store import Store
+from bstudy import Cost, Throughput
+from bstudy.errors import BstudyError, InvalidInput
+from bstudy.experiments import cost
+from bstudy.processes import Child
+
+PARAMETERS = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
 
 
-@pytest.fixture(scope="module")
-def lab(tiny, tmp_path_factory):
-    return Lab(tiny, 1, Store(tmp_path_factory.mktemp("home")), quiet=True)
+def test_a_cost_is_measured_and_predicted(measure):
+    columns = measure(Cost(16, passes=3)).columns
+    assert columns["seconds"].shape == (3,)
+    assert (columns["seconds"] > 0).all()
+    assert columns["compile_seconds"] > 0.05
+    assert columns["parameters"] == PARAMETERS
+    assert columns["weight_bytes"] == columns["gradient_bytes"] == 4 * PARAMETERS
+    assert columns["activation_bytes"] == 2 * 4 * 16 * (16 + 1024 + 1024 + 3)
+    assert np.isnan(cost.memory_used()).any() or 1e6 < columns["memory"] < 1e9
 
 
-def test_a_cost_is_measured_and_predicted(lab):
-    (run,) = lab.run({"cost": Cost(16, passes=3)}).values()
-    assert run["seconds"].shape == (1, 3) and (run["seconds"] > 0).all()
-    assert run["compile_seconds"] > 0.05
-    parameters = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
-    assert run["parameters"] == parameters and run["weight_bytes"] == run["gradient_bytes"] == 4 * parameters
-    assert run["activation_bytes"] == 2 * 4 * 16 * (16 + 1024 + 1024 + 3)
-    assert np.isnan(bytes_used()).any() or 1e6 < run["memory"] < 1e9
-    assert not run.diverged.any()
+def test_a_throughput_has_the_seconds_of_each_call(tiny, get_trainer):
+    columns = Throughput(16, seconds=0.01).columns(get_trainer(tiny))
+    assert len(columns["step_seconds"]) >= 2
+    assert min(columns["step_seconds"]) > 0
 
 
-def test_memory_that_cannot_be_read_is_no_divergence(lab):
-    (run,) = lab.run({"cost": Cost(16, passes=3)}).values()
-    run._columns["memory"] = np.array([np.nan])
-    assert not run.diverged.any()
+def test_a_measuring_process_that_fails_is_reported(measure, monkeypatch):
+    monkeypatch.setattr(cost, "Child", lambda *_: Child(time.sleep))  # sleeps for a connection, which is no number
+    with pytest.raises(BstudyError, match="that measures 16: cost of training ended with status 1: TypeError: "):
+        measure(Cost(16))
 
 
-def test_evaluation_is_the_same_at_every_batch_size(lab):
-    recipe = Recipe.sgd(16, 0.1, 2)
-    runs = lab.run({"evaluation": Evaluation(recipe, (20, 1, 7)), "trained": recipe})
-    found = runs["evaluation"]
-    assert found.experiment.batch_sizes == (1, 7, 20)
-    np.testing.assert_array_equal(found["accuracy"], np.repeat(found["accuracy"][:, :1], 3, axis=1))
-    np.testing.assert_allclose(found["loss"], runs["trained"].final("test_loss") * np.ones((1, 3)), rtol=1e-6)
+@pytest.mark.parametrize("wrong", [lambda: Cost(0), lambda: Cost(8, passes=0), lambda: Throughput(8, seconds=0)])
+def test_a_wrong_number_is_refused(wrong):
+    with pytest.raises(InvalidInput):
+        wrong()
 
 
-def test_what_cannot_be_measured_is_told():
-    for wrong in (lambda: Cost(0), lambda: Cost(8, passes=0), lambda: Cost(8, "sleep")):
-        with pytest.raises(InvalidInput):
-            wrong()
+@pytest.mark.parametrize("wrong", [lambda: Cost(8, "sleep"), lambda: Throughput(8, "rmsprop")])
+def test_a_wrong_choice_is_refused(wrong):
+    with pytest.raises(InvalidInput, match=r"must be '.*' or '.*', not"):
+        wrong()

@@ -1,4 +1,4 @@
-"""Other models than the study's: the cnn, and a reader's own, with all that it keeps besides weights."""
+"""The book's models, and a reader's own, with everything that a model keeps besides weights."""
 
 import sys
 from dataclasses import replace
@@ -7,17 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from bstudy import Lab, Line, Recipe, Sharpness, models
+from bstudy import Interpolation, Lab, Recipe, Sharpness
+from bstudy.backend import random_seed
 from bstudy.errors import BstudyError, InvalidInput
-from bstudy.measure.landscape import measure as look_around
-from bstudy.measure.model import built, initial_weights, put, trained, xla
-from bstudy.measure.train import measure
-from bstudy.store import Store
+from bstudy.models import CNN, MLP, build_model, find_model
 
 OWN = """
 import keras
 
-def normalised(input_shape, classes):
+def normalized(input_shape, classes):
     layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(8, activation="relu"),
               keras.layers.BatchNormalization(), keras.layers.Dropout(0.2), keras.layers.Dense(classes)]
     return keras.Sequential(layers)
@@ -37,6 +35,10 @@ def probabilities(input_shape, classes):
     model = small(input_shape, classes)
     model.layers[-1].activation = keras.activations.softmax
     return model
+
+def half_precision(input_shape, classes):
+    return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(),
+                             keras.layers.Dense(classes, dtype="float16")])
 
 class Narrow(keras.layers.Layer):
     def call(self, x):
@@ -60,134 +62,162 @@ constant = 3
 """
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch, tiny):
-    """The tiny data set with a function of a reader's module in the working directory."""
-    (tmp_path / "readers.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "readers", raising=False)
-    return lambda function: replace(tiny, model=models.model(f"readers:{function}"))
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """own(function) returns the ModelSpec of a function in a reader's module, which is in the working directory."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "readers.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        patch.delitem(sys.modules, "readers", raising=False)
+        yield lambda function: find_model(f"readers:{function}")
 
 
-def answer(experiment, data, begun=None, starts=(), measure=measure):
-    *_, (_, result) = measure(experiment, data, 0, begun, starts)
-    return result
+def test_the_mlp_has_two_hidden_layers_of_1024_units():
+    model = build_model(MLP, (28, 28), 10)
+    assert [weight.shape for weight in model.weights] == [
+        *[(784, 1024), (1024,)],
+        *[(1024, 1024), (1024,)],
+        *[(1024, 10), (10,)],
+    ]
 
 
-def test_all_that_a_model_keeps_is_reset_and_taken_up_to_the_same_bits(own):
-    data, recipe = own("normalised"), Recipe.sgd(16, 0.1, 3)
-    whole = answer(recipe, data)
-    half = answer(recipe, data, begun=answer(recipe.cut(2), data))
-    assert len(whole.state) > 8  # six weights, two statistics, what dropout draws from, and the optimizer's
-    for name, value in whole.state.items():
-        np.testing.assert_array_equal(half.state[name], value)
-    np.testing.assert_array_equal(half.columns["test_loss"], whole.columns["test_loss"])
-    first = initial_weights(data.architecture, 0)
-    assert not np.array_equal(whole.state["weight_4"], first[4])
-    assert whole.columns["weight_distance"][0] == whole.columns["bias_distance"][0] == 0
+def test_the_cnn_takes_gray_and_color_images():
+    assert build_model(CNN, (28, 28), 10).count_params() == 105_866
+    assert build_model(CNN, (32, 32, 3), 10).output_shape == (None, 10)
 
 
-def test_on_a_line_statistics_are_those_of_the_weights_there(own):
-    data, recipe = own("normalised"), Recipe.sgd(10, 0.1, 5)
-    end = answer(recipe, data)
-    found = answer(Line(recipe, recipe, 4), data, starts=(end, end), measure=look_around).columns
-    model = built(data.architecture)
-    put(model, [end.state[f"weight_{i}"] for i in range(len(model.variables))])
-    hidden = keras.Model(model.inputs[0], model.layers[1].output)(data.x_train).numpy()
-    mean, variance = hidden.mean(0), hidden.var(0)
-    gamma, beta = model.layers[2].gamma.numpy(), model.layers[2].beta.numpy()
-    kernel, bias = model.layers[-1].get_weights()
-    hidden = keras.Model(model.inputs[0], model.layers[1].output)(data.x_test).numpy()
-    logits = (gamma * (hidden - mean) / np.sqrt(variance + 1e-3) + beta) @ kernel + bias
-    loss = keras.losses.sparse_categorical_crossentropy(data.y_test, logits, from_logits=True).numpy().mean()
-    np.testing.assert_allclose(found["test_loss"], loss, rtol=1e-4)
-
-
-def test_sharpness_is_that_of_the_function_that_is_used(own):
-    data, recipe = own("normalised"), Recipe.sgd(10, 0.1, 2)
-    end = answer(recipe, data)
-    found = answer(Sharpness(recipe, (1e-3,)), data, starts=(end,), measure=look_around).columns
-    assert found["loss"] == pytest.approx(end.columns["final_train_loss"], rel=1e-5) and found["rise"] > 0
+@pytest.mark.parametrize("spec", [MLP, CNN], ids=str)
+def test_initial_weights_are_glorot_uniform_and_zero(spec):
+    with random_seed(0):
+        model = build_model(spec, (8, 8), 10)
+    for variable in model.variables:
+        values = variable.numpy()
+        if values.ndim == 1:
+            assert not values.any()
+            continue
+        field = np.prod(values.shape[:-2])  # of a convolution
+        limit = np.sqrt(6 / (field * (values.shape[-2] + values.shape[-1])))
+        assert np.abs(values).max() == pytest.approx(limit, rel=0.05)
+        assert values.std() == pytest.approx(limit / 3**0.5, rel=0.1)
 
 
 def test_the_cnn_learns_digits(tmp_path):
-    run = Lab("digits", 1, Store(tmp_path), quiet=True, model="cnn").run({"": Recipe.sgd(16, 0.1, 4)})[""]
-    assert run.final("test_accuracy") > 0.93
-    assert run["cosines"].shape == (1, 5, 4)
+    run = Lab("digits", 1, quiet=True, model="cnn").run(Recipe.sgd(16, 0.1, 2))
+    assert run.final("test_accuracy") > 85
+    assert run["cosines"].shape == (1, 3, 4)
 
 
-def test_a_models_kernels_decide_whether_xla_pays(own, tiny):
-    assert xla(built(tiny.architecture)) and not xla(built(replace(tiny, model=models.CNN).architecture))
+def test_only_dense_networks_are_compiled_with_xla(tiny, get_trainer):
+    assert get_trainer(tiny).use_xla
+    assert not get_trainer(tiny, CNN).use_xla
 
 
-def test_another_model_is_another_question(own, tiny, tmp_path):
-    recipe = Recipe.sgd(16, 0.1, 3)
-    keys = {recipe.key(data, 0) for data in (tiny, replace(tiny, model=models.CNN), own("small"), own("normalised"))}
-    (tmp_path / "readers.py").write_text(OWN + "\n")
-    assert len(keys | {recipe.key(own("small"), 0)}) == 5
+def test_everything_that_a_model_keeps_is_reset_and_resumed_to_the_same_bits(
+    tiny, own, measure, get_trainer, assert_same_bits
+):
+    model, recipe = own("normalized"), Recipe.sgd(16, 0.1, 3)
+    whole = measure(recipe, model=model)
+    assert_same_bits(measure(recipe, model=model, resume_from=measure(recipe.first(2), model=model)), whole)
+    weights = [name for name in whole.state if name.startswith("weight_")]
+    assert len(weights) == 9  # six that are trained, two statistics, and what dropout draws from
+    initial = get_trainer(tiny, model).initial_weights(0)
+    assert not np.array_equal(whole.state["weight_4"], initial[4])
+    assert whole.columns["weight_distance"][0] == 0
+    assert whole.columns["bias_distance"][0] == 0
+
+
+def test_the_trainable_part_has_the_trainable_shapes(tiny, own, get_trainer):
+    trainer = get_trainer(tiny, own("normalized"))
+    part = trainer.trainable_part(trainer.get_weights())
+    assert [value.shape for value in part] == [tuple(variable.shape) for variable in trainer.model.trainable_variables]
+
+
+def test_on_a_line_batch_normalization_has_the_statistics_of_the_weights_there(tiny, own, measure, get_trainer):
+    spec, recipe = own("normalized"), Recipe.sgd(16, 0.1, 5)
+    line = measure(Interpolation((recipe, recipe), 4), model=spec).columns
+    state, trainer = measure(recipe, model=spec).state, get_trainer(tiny, spec)
+    trainer.set_weights([state[f"weight_{i}"] for i in range(9)])
+    model = trainer.model
+    hidden_of = keras.Model(model.inputs[0], model.layers[1].output)
+    train, test = hidden_of(tiny.x_train).numpy(), hidden_of(tiny.x_test).numpy()
+    gamma, beta = model.layers[2].gamma.numpy(), model.layers[2].beta.numpy()
+    kernel, bias = model.layers[-1].get_weights()
+    logits = (gamma * (test - train.mean(0)) / np.sqrt(train.var(0) + 1e-3) + beta) @ kernel + bias
+    loss = keras.losses.sparse_categorical_crossentropy(tiny.y_test, logits, from_logits=True).numpy().mean()
+    np.testing.assert_allclose(line["test_loss"], loss, rtol=1e-4)
+
+
+def test_sharpness_is_that_of_the_model_in_use(own, measure):
+    spec, recipe = own("normalized"), Recipe.sgd(16, 0.1, 2)
+    around = measure(Sharpness(recipe, (1e-3,)), model=spec).columns
+    assert around["loss"] == pytest.approx(measure(recipe, model=spec).columns["final_train_loss"], rel=1e-5)
+    assert around["rise"] > 0
+
+
+def test_a_change_of_the_readers_file_is_another_model(own, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "edited.py").write_text(OWN)
+    before = find_model("edited:small")
+    assert before.cache_key() == own("small").cache_key()
+    (tmp_path / "edited.py").write_text(OWN + "\n")
+    assert find_model("edited:small").cache_key() != before.cache_key()
+    assert own("normalized").cache_key() != own("small").cache_key()
 
 
 @pytest.mark.parametrize(
-    "function, reason",
+    ("function", "reason"),
     [
-        ("wrong_classes", "wanted logits, (None, 3)"),
+        ("wrong_classes", "it must return logits, (None, 3)"),
         ("wrong_shape", "a batch of these data is (None, 4, 4)"),
-        ("probabilities", "ends in probabilities"),
-        ("nothing", "returned NoneType"),
+        ("probabilities", "it ends in probabilities"),
+        ("half_precision", "its weights are not all float32"),
+        ("nothing", "it is of type NoneType"),
         ("raises", "raised RuntimeError: no such layer"),
-        ("without_input", "keras.Input"),
-        ("constant", "no function constant"),
-        ("missing", "no function missing"),
+        ("without_input", "does it begin with keras.Input(input_shape)?"),
+        ("constant", "'int' object is not callable"),
+        ("missing", "has no attribute 'missing'"),
     ],
 )
-def test_a_model_that_does_not_fit_gets_a_sentence(own, function, reason):
+def test_a_model_that_does_not_fit_is_refused_with_a_reason(own, function, reason):
     with pytest.raises(InvalidInput, match=r"^the model readers:\w+ does not fit: ") as error:
-        built(own(function).architecture)
+        build_model(own(function), (4, 4), 3)
     assert reason in str(error.value)
 
 
-def test_a_model_that_fails_in_training_gets_a_sentence(own, tmp_path):
-    lab = Lab(own("fails"), 1, Store(tmp_path), quiet=True)
+def test_a_model_that_fails_in_training_is_reported_with_its_error(tiny, own):
     with pytest.raises(BstudyError, match=r"^the model readers:fails failed at 16 at 0.1 for 1 epoch: MemoryError: "):
-        lab.run({"": Recipe.sgd(16, 0.1, 1)})
+        Lab(tiny, 1, quiet=True, model=own("fails")).run(Recipe.sgd(16, 0.1, 1))
 
 
-def test_what_copies_would_not_have_in_common_is_trained_on_one_device(own, tmp_path):
-    lab = Lab(own("normalised"), 1, Store(tmp_path), quiet=True, devices=2)
+def test_a_model_with_more_than_weights_is_trained_on_one_device(tiny, own):
     with pytest.raises(InvalidInput, match="train it on one device"):
-        lab.run({"": Recipe.sgd(16, 0.1, 1)})
+        Lab(tiny, 1, quiet=True, model=own("normalized"), devices=2).run(Recipe.sgd(16, 0.1, 1))
 
 
 @pytest.mark.parametrize(
-    "name, reason",
+    ("name", "reason"),
     [
-        ("resnet", "there is no model 'resnet'; wanted mlp, cnn, or MODULE:FUNCTION"),
+        ("resnet", "there is no model 'resnet'; use mlp, cnn, or MODULE:FUNCTION"),
         ("model.keras", "loading a saved model can run any code"),
-        ("weights.h5", "loading a saved model can run any code"),
         (".", "loading a saved model can run any code"),
         ("no_such_module:f", "there is no module 'no_such_module'"),
         ("readers:", "there is no model"),
         ("a b:c", "there is no model"),
-        ("broken.part:f", "cannot be imported: ZeroDivisionError"),
+        ("broken.part:f", "module 'broken.part' cannot be imported: ZeroDivisionError"),
     ],
 )
-def test_a_wrong_model_name_gets_a_sentence(own, tmp_path, name, reason):
+def test_a_wrong_name_is_refused_with_a_reason(tmp_path, monkeypatch, name, reason):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "__init__.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InvalidInput) as error:
-        models.model(name)
+        find_model(name)
     assert reason in str(error.value)
 
 
-def test_the_cnn_wants_images(tiny):
+def test_the_cnn_needs_images(tiny):
     flat = replace(tiny, x_train=tiny.x_train.reshape(50, 16), x_test=tiny.x_test.reshape(20, 16))
-    with pytest.raises(InvalidInput, match="needs images"):
+    with pytest.raises(InvalidInput, match="the cnn needs images"):
         Lab(flat, model="cnn")
-
-
-def test_training_moves_what_it_moves(own):
-    data = own("normalised")
-    model = built(data.architecture)
-    moved = trained(model, [np.full(variable.shape, i) for i, variable in enumerate(model.variables)])
-    assert [value.shape for value in moved] == [tuple(variable.shape) for variable in model.trainable_variables]

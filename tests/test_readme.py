@@ -1,76 +1,120 @@
-"""What the README shows runs as it stands, and its numbers are those of the kept figures."""
+"""What the README shows works: its commands, its examples, its links, and its table of chapters."""
 
 import contextlib
 import re
 import shlex
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bstudy import Lab, book, models
+import bstudy.chapters
+from bstudy import Lab
+from bstudy.chapter import chapter, chapters
 from bstudy.cli import main
-from bstudy.findings import findings
-from bstudy.html import Leaf, write
-from bstudy.page import Page
-from bstudy.store import Store
+from bstudy.html import ChapterPage, write
+from bstudy.models import build_model, find_model
+from bstudy.report import build
+from bstudy.report import write as write_files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON, MODEL, CHAPTER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = sorted(set(re.findall(r"^ {4}(?:.*&& )?(bstudy [^&\n]*)$|`(bstudy [a-z][^`]*)`", README, re.MULTILINE)))
+COMMANDS = sorted(
+    {
+        line or quoted
+        for line, quoted in re.findall(r"^ {4}.*?(bstudy [a-z][^&\n]*)$|`(bstudy [a-z][^`]*)`", README, re.M)
+    }
+)
+LISTED = [each for each in chapters() if each.number < 90]
 
 
-def test_the_findings_are_those_of_the_kept_figures():
-    page = findings(book.chapters(), ROOT / "figures")
-    assert (ROOT / "figures" / "findings.md").read_text(encoding="utf-8") == page
-    table = page.split("\n\n")[0]
-    assert f"<!-- findings -->\n{table}\n<!-- end of findings -->" in README, (
-        "copy the first table of findings.md there"
-    )
-
-
-def test_the_figures_that_it_shows_are_there():
-    for path in re.findall(r"\]\(((?:figures|chapters)/[^)]*)\)", README):
-        assert (ROOT / path).is_file(), path
-
-
-@pytest.mark.parametrize("words", [a or b for a, b in COMMANDS])
-def test_its_commands_are_understood(words):
-    name, *arguments = shlex.split(words.replace(" N ", " 3 "))[1:]
+def understand(words):
+    """Read the words of a command as the command line does, without running it."""
+    name, *arguments = words
     with contextlib.suppress(click.exceptions.Exit):  # which --help raises
         main.commands[name].make_context(name, arguments)
 
 
-def test_the_example_in_python_runs(capsys):
-    exec(PYTHON.replace("epochs=30", "epochs=1").replace("seeds=3", "seeds=2"), {})
+def test_there_are_commands():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_are_understood(command):
+    understand(shlex.split(command.replace(" N", " 3"))[1:])
+
+
+@pytest.mark.parametrize("found", LISTED, ids=lambda found: found.name)
+def test_the_commands_of_a_chapters_exercises_are_understood(found):
+    for exercise in found.text["Exercises"]:
+        for command in re.findall(r"`(bstudy [^`]*)`", exercise):
+            understand(shlex.split(command.replace("--epochs E", "--epochs 5"))[1:])
+
+
+@pytest.mark.parametrize("found", LISTED, ids=lambda found: found.name)
+def test_its_table_lists_the_chapter_in_its_part(found):
+    row = f"| [{found.number}](chapters/{found.module.__name__.split('.')[-1]}.py) | {found.finding} |"
+    assert row in README
+    above = re.findall(r"^\| \| \*\*(.*?)\*\* \|", README[: README.index(row)], re.M)
+    assert above[-1] == found.part
+
+
+def test_its_table_lists_nothing_else():
+    assert len(re.findall(r"^\| \[\d+\]\(chapters/", README, re.M)) == len(LISTED)
+
+
+def test_the_files_that_it_links_to_exist():
+    linked = re.findall(r"\]\(([^):]+)\)", README)
+    assert len(linked) > 25
+    assert [path for path in linked if not (ROOT / path).is_file()] == []
+
+
+def test_its_example_in_python_runs(tiny_file, small_model, shared_trainers, capsys):
+    program = PYTHON.replace("epochs=30", "epochs=1").replace("batch_size=1024", "batch_size=32").replace("=64", "=8")
+    program = program.replace('Lab("digits", seeds=3', f"Lab({str(tiny_file)!r}, model={small_model!r}, seeds=2")
+    exec(program, {})
     assert "Claim(claim='A smaller batch raises the test accuracy.'" in capsys.readouterr().out
 
 
-def test_the_example_of_a_model_fits(tmp_path, monkeypatch):
-    from bstudy.measure.model import built
-
+def test_its_example_of_a_model_fits(tmp_path, monkeypatch):
     (tmp_path / "my_module.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_module", raising=False)
-    assert built(models.Architecture(models.model("my_module:my_function"), (8, 8), 10)).count_params() == 7510
+    assert build_model(find_model("my_module:my_function"), (8, 8), 10).count_params() == 7510
 
 
-def test_a_chapter_is_one_file(tiny, tmp_path, monkeypatch):
-    """The README's, with a parameter that the book has no word for: listed, run, told of, and in the book."""
-    chapters = import_module("bstudy.chapters")
-    (tmp_path / "ch99_mine.py").write_text(CHAPTER.replace("batch_size=128", "own_size=16").replace("batch_", "own_"))
-    monkeypatch.setattr(chapters, "__path__", [*chapters.__path__, str(tmp_path)])
+@pytest.fixture
+def own_chapter(tmp_path, monkeypatch):
+    """The README's chapter as a file of a reader, with a parameter of its own, which it explains."""
+    text = CHAPTER.replace("batch_size=128", "own_size=16").replace("(batch_size", "(own_size")
+    text = text.replace('PART = "IX. My own"\n', 'PART = "IX. My own"\nHELP = {"own_size": "a size of my own"}\n')
+    assert text.count("own_size") == 5
+    (tmp_path / "ch99_mine.py").write_text(text)
+    monkeypatch.setattr(bstudy.chapters, "__path__", [*bstudy.chapters.__path__, str(tmp_path)])
+    yield chapter(99)
+    del sys.modules["bstudy.chapters.ch99_mine"]
+
+
+def test_its_chapter_is_listed_and_explained(own_chapter):
     assert "  99  Half the batch size does what" in CliRunner().invoke(main, ["chapters"]).stdout
-    assert "own_size" in CliRunner().invoke(main, ["chapter", "99", "--help"]).stdout
+    text = " ".join(CliRunner().invoke(main, ["chapter", "99", "--help"]).stdout.split())
+    assert "--own-size INTEGER a size of my own [default: 16]" in text
+    assert "--epochs INTEGER epochs per phase of training" in text
+    assert len(own_chapter.text["Exercises"]) == 2
 
-    chapter, lab = book.chapter(99), Lab(tiny, 2, Store(tmp_path), quiet=True)
-    page = Page.of(chapter, chapter.with_set(["epochs=2"]), lab)
-    assert [claim.claim for claim in page.claims] == ["Both end alike, to within a point."]
-    assert len(page.write(tmp_path / "out", ["svg"], "page")) == 2
-    assert len(chapter.text["Exercises"]) == 2
-    assert "own_size=16" in write([Leaf(chapter, why="asleep")], tmp_path / "book", lab, "")[1].read_text()
+
+def test_its_chapter_runs_and_is_in_the_book(own_chapter, tiny, small_model, shared_trainers, tmp_path):
+    lab = Lab(tiny, 2, quiet=True, model=small_model)
+    page = build(own_chapter, own_chapter.with_settings(["epochs=2"]), lab)
+    assert [claim.claim for claim in page.claims] == ["Both end within a percentage point."]
+    assert page.command == "bstudy chapter 99 --epochs 2"
+    assert [path.name for path in write_files(page, tmp_path, ("svg",), "page")] == ["ch99.svg", "ch99.json"]
+    _, path = write([ChapterPage(own_chapter, page, {"page": "data:,", "dark": "data:,"})], tmp_path / "book", lab, "")
+    text = path.read_text(encoding="utf-8")
+    assert "own_size=16" in text
+    assert "a size of my own" in text
+    assert "Both end within a percentage point." in text

@@ -1,3 +1,5 @@
+"""Intervals, fits and claims, against SciPy and known truths."""
+
 import math
 
 import numpy as np
@@ -6,25 +8,39 @@ import scipy.stats
 
 from bstudy import (
     claim,
-    exponent,
+    critical_batch_size,
+    fit_step_time,
+    fraction_unexplained,
     linear_fit,
     noise_scale,
     noise_scale_interval,
+    power_law_exponent,
     rank_correlation,
-    step_seconds,
-    unexplained,
 )
 from bstudy.errors import InvalidInput
-from bstudy.stats import interval
+from bstudy.stats import confidence_interval, mask_diverged, parabola_fit, value_at_minimum
 
 VALUES = np.random.default_rng(0).normal(3, 1, size=(5, 4))
+X = np.array([1.0, 2, 4, 8])
+DIVERGED = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
 
 
 def test_the_interval_is_students():
-    mean, half = interval(VALUES)
+    mean, half = confidence_interval(VALUES)
     low, high = scipy.stats.t.interval(0.95, 4, loc=VALUES.mean(0), scale=scipy.stats.sem(VALUES))
     np.testing.assert_allclose(mean - half, low)
     np.testing.assert_allclose(mean + half, high)
+
+
+def test_the_interval_misses_as_often_as_it_says():
+    mean, half = confidence_interval(np.random.default_rng(2).normal(size=(3, 20_000)))
+    assert np.mean(np.abs(mean) > half) == pytest.approx(0.05, abs=0.005)
+
+
+def test_one_seed_and_a_diverged_seed_have_no_interval():
+    assert confidence_interval([5.0])[0] == 5
+    assert np.isnan(confidence_interval([5.0])[1])
+    assert np.isnan(confidence_interval([5.0, math.inf])).all()
 
 
 @pytest.mark.parametrize(
@@ -45,42 +61,76 @@ def test_a_claim_is_decided_by_its_interval(values, bounds, outcome):
     assert bool(found.why) == (outcome == "undecided")
 
 
-def test_no_interval_no_verdict():
-    assert claim("c", [5.0], above=0).outcome == "undecided"
-    assert claim("c", [5.0], above=0).why == "one seed has no interval"
-    assert claim("c", [5.0, math.nan, 5.0], above=0).why == "1 of 3 runs have no number"
-    assert claim("c", [5.0, math.inf, 5.0], above=0).outcome == "undecided"
-    with pytest.raises(InvalidInput, match="needs a bound"):
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([5.0], "one seed has no interval"),
+        ([5.0, math.nan, 5.0], "1 of 3 runs have no number"),
+        ([math.inf, 5.0, math.nan], "2 of 3 runs have no number"),
+        ([1.0, 3.0], "the interval crosses the bound"),
+    ],
+)
+def test_an_undecided_claim_says_why(values, why):
+    found = claim("c", values, above=0)
+    assert found.outcome == "undecided"
+    assert found.why == why
+
+
+def test_a_claim_without_a_bound_is_refused():
+    with pytest.raises(InvalidInput, match="needs a bound, above= or below="):
         claim("c", [1, 2])
 
 
-def test_intervals_miss_as_often_as_they_say():
-    random = np.random.default_rng(2)
-    mean, half = interval(random.normal(size=(3, 20_000)))
-    assert np.mean(np.abs(mean) > half) == pytest.approx(0.05, abs=0.005)
+def test_fits_of_lines_and_powers_are_those_of_numpy():
+    np.testing.assert_allclose(linear_fit(X, VALUES), np.polyfit(X, VALUES.T, 1))
+    np.testing.assert_allclose(power_law_exponent(X, VALUES), np.polyfit(np.log(X), np.log(VALUES).T, 1)[0])
 
 
-def test_fits_are_those_of_numpy_and_scipy():
-    x = np.array([1.0, 2, 4, 8])
-    slope, intercept = linear_fit(x, VALUES)
-    np.testing.assert_allclose([slope, intercept], np.polyfit(x, VALUES.T, 1))
-    np.testing.assert_allclose(exponent(x, VALUES), np.polyfit(np.log(x), np.log(VALUES).T, 1)[0])
-    ranks = [scipy.stats.spearmanr(row, x**2 - 5 * x).statistic for row in VALUES]
-    np.testing.assert_allclose(rank_correlation(VALUES, np.tile(x**2 - 5 * x, (5, 1))), ranks)
-    left = unexplained(VALUES, intercept[:, None] + slope[:, None] * x)
-    np.testing.assert_allclose(left, [1 - scipy.stats.linregress(x, row).rvalue ** 2 for row in VALUES])
+def test_the_fit_of_a_parabola_leaves_out_diverged_columns():
+    at = np.array([0.0, 3.0])
+    expected = [np.polyval(np.polyfit(X, row, 2), at) for row in VALUES]
+    np.testing.assert_allclose(parabola_fit(X, VALUES, at), expected)
+    with_diverged = np.column_stack([VALUES, np.full(5, np.inf)])
+    np.testing.assert_allclose(parabola_fit([*X, 9], with_diverged, at), expected)
+    assert np.isnan(parabola_fit(X, np.full((5, 4), np.nan), at)).all()
 
 
-def test_fits_of_what_diverged_are_nan_and_no_error():
-    diverged = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
-    for found in (exponent(np.arange(1, 5), diverged), rank_correlation(diverged, VALUES)):
+def test_rank_correlation_and_unexplained_fraction_are_those_of_scipy():
+    other = X**2 - 5 * X
+    expected = [scipy.stats.spearmanr(row, other).statistic for row in VALUES]
+    np.testing.assert_allclose(rank_correlation(VALUES, np.tile(other, (5, 1))), expected)
+    slope, intercept = linear_fit(X, VALUES)
+    found = fraction_unexplained(VALUES, intercept[:, None] + slope[:, None] * X)
+    np.testing.assert_allclose(found, [1 - scipy.stats.linregress(X, row).rvalue ** 2 for row in VALUES])
+
+
+def test_fits_of_diverged_runs_are_nan_and_no_error():
+    for found in (power_law_exponent(X, DIVERGED), rank_correlation(DIVERGED, VALUES)):
         assert np.isnan(found).tolist() == [False, False, True, False, False]
 
 
-def test_step_seconds_are_found_again_and_never_negative():
+def test_the_value_at_a_minimum_ignores_nan():
+    criterion = [[3, 1, 2], [np.nan, 5, 4], [np.nan] * 3]
+    np.testing.assert_array_equal(value_at_minimum([[1, 2, 3], [4, 5, 6], [7, 8, 9]], criterion), [2, 6, np.nan])
+
+
+def test_counts_of_diverged_runs_become_nan():
+    masked = mask_diverged(np.ones((2, 3), int), [False, True])
+    np.testing.assert_array_equal(masked, [[1, 1, 1], [np.nan] * 3])
+
+
+def test_the_critical_batch_size_is_found_again():
+    sizes = np.array([16, 64, 256, 1024])
+    steps = np.stack([100 * (1 + 200 / sizes), 50 * (1 + 30 / sizes), [np.inf, np.inf, 9, 8]])
+    minimum, critical = critical_batch_size(sizes, steps)
+    np.testing.assert_allclose(minimum, [100, 50, np.nan], rtol=1e-5)
+    np.testing.assert_allclose(critical, [200, 30, np.nan], rtol=1e-5)
+
+
+def test_the_seconds_of_a_step_are_found_again_and_never_negative():
     sizes = np.array([16, 64, 256, 1024])
     seconds = np.stack([2e-3 + 5e-5 * sizes, 1e-3 * sizes])
-    np.testing.assert_allclose(step_seconds(sizes, seconds), [[2e-3, 0], [5e-5, 1e-3]], atol=1e-9)
+    np.testing.assert_allclose(fit_step_time(sizes, seconds), [[2e-3, 0], [5e-5, 1e-3]], atol=1e-9)
 
 
 def test_the_noise_scale_is_a_ratio_of_means():

@@ -1,79 +1,112 @@
+"""Results on disk: no damage is taken for a result, a full disk loses none, and locks are free after a kill."""
+
+import contextlib
 import os
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from bstudy.errors import BstudyError
-from bstudy.store import Result, Store
+from bstudy.errors import BstudyError, InvalidInput
+from bstudy.store import DAY, Result, Store, data_dir, temporary_name, write_atomically
 
-KEY = "a" * 64
+KEY, OTHER = "a" * 64, "b" * 64
+HOLD = """
+import sys
+from bstudy.store import Store
+with Store(sys.argv[1]).try_lock(sys.argv[2]) as acquired:
+    print(acquired, flush=True)
+    sys.stdin.read()
+"""
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
 
-def result(share=1.0):
+def result(progress=1.0):
     columns = {"loss": np.arange(3, dtype=np.float32), "final": np.float32(2)}
-    return Result(columns, {"weight_0": np.ones((2, 2))}, {"dataset": "tiny"}, share)
+    return Result(columns, {"weight_0": np.ones((2, 2))}, {"dataset": "tiny"}, progress)
 
 
-def same(a, b):
-    np.testing.assert_equal(a.columns, b.columns)
-    np.testing.assert_equal(a.state, b.state)
-    return a.share == b.share
+def assert_equal(found, expected):
+    np.testing.assert_equal(vars(found), vars(expected))
 
 
-def test_what_is_written_is_read_again():
+def names(store):
+    return sorted(path.name for path in store.folder.iterdir())
+
+
+def test_a_result_is_read_as_it_was_written():
     store = Store()
     assert store.read(KEY) is None
     store.write(KEY, result(0.5))
     assert not store.read(KEY).complete
+    assert store.progress(KEY) == 0.5
     store.write(KEY, result())
-    assert same(store.read(KEY, state=True), result())
-    assert store.read(KEY).complete and store.read(KEY).state == {}
-    assert [path.name for path in store.folder.iterdir()] == [f"{KEY}.npz"]
+    assert_equal(store.read(KEY, state=True), result())
+    assert store.read(KEY).state == {}
+    assert names(store) == [f"{KEY}.npz"]
+    assert store.size() == os.path.getsize(store.folder / f"{KEY}.npz")
+
+
+def test_keys_are_found_by_their_beginning_and_removed():
+    store = Store()
+    for key in (OTHER, KEY):
+        store.write(key, result())
+    assert store.keys() == [KEY, OTHER]
+    assert store.keys("aa") == [KEY]
     store.remove(KEY)
-    assert store.keys() == []
+    assert store.keys() == [OTHER]
 
 
-def test_no_damage_is_ever_taken_for_a_result(capsys):
+def test_no_damaged_byte_is_taken_for_a_result():
     store = Store()
     store.write(KEY, result())
     path = store.folder / f"{KEY}.npz"
     whole = path.read_bytes()
     for position in range(0, len(whole), 7):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
-        found = store.read(KEY, state=True)
-        assert found is None or same(found, result())
-    store.write("b" * 64, result())
-    of_another_key = (store.folder / f"{'b' * 64}.npz").read_bytes()
-    for wrong in (b"", whole[:-1], whole[: len(whole) // 2], b"not a zip file", of_another_key):
-        path.write_bytes(wrong)
-        assert store.read(KEY, state=True) is None
-        assert path.with_suffix(".damaged").read_bytes() == wrong
-        told = capsys.readouterr().err
-        assert ("damaged" if wrong != of_another_key else "another question") in told and "set aside as" in told
-    store.write(KEY, result())
-    assert same(store.read(KEY, state=True), result())
+        if found := store.read(KEY, state=True):
+            assert_equal(found, result())
 
 
-def test_an_entry_of_another_format_is_named_and_set_aside(monkeypatch, capsys):
+def test_a_damaged_entry_is_renamed_and_reported(caplog):
     store = Store()
-    monkeypatch.setattr("bstudy.store.FORMAT", 7)
     store.write(KEY, result())
-    monkeypatch.undo()
-    store = Store(store.folder.parent)
-    assert store.read(KEY) is None and store.read(KEY) is None
-    assert capsys.readouterr().err.count("A stored result is of format 7, and not 1: set aside as") == 1
-    assert [path.suffix for path in store.folder.iterdir()] == [".damaged"]
+    store.write(OTHER, result())
+    path = store.folder / f"{KEY}.npz"
+    whole, of_other_key = path.read_bytes(), (store.folder / f"{OTHER}.npz").read_bytes()
+    for content in (b"", whole[:-1], whole[: len(whole) // 2], b"not a zip file", of_other_key):
+        path.write_bytes(content)
+        caplog.clear()
+        assert store.read(KEY, state=True) is None
+        assert path.with_suffix(".damaged").read_bytes() == content
+        assert "A stored result is damaged" in caplog.text
+    assert "it belongs to another key" in caplog.text
+    store.write(KEY, result())
+    assert_equal(store.read(KEY, state=True), result())
 
 
-def test_what_cannot_be_read_or_deleted_is_told():
+def test_an_entry_of_another_format_is_no_result(monkeypatch, caplog):
+    store = Store()
+    with monkeypatch.context() as patch:
+        patch.setattr("bstudy.store.FORMAT", 7)
+        store.write(KEY, result())
+    assert store.read(KEY) is None
+    assert names(store) == [f"{KEY}.npz"]
+    assert not caplog.text
+
+
+def test_an_entry_that_cannot_be_read_or_deleted_is_reported():
     store = Store()
     (store.folder / f"{KEY}.npz").mkdir(parents=True)
-    for act in (store.read, store.remove):
-        with pytest.raises(BstudyError, match=r"aaa\.npz cannot be (read|deleted): "):
-            act(KEY)
+    with pytest.raises(BstudyError, match=r"aaa\.npz cannot be read: "):
+        store.read(KEY)
+    with pytest.raises(BstudyError, match=r"aaa\.npz cannot be deleted: "):
+        store.remove(KEY)
 
 
-def test_a_failed_write_leaves_the_old_entry_and_keeps_the_new_one_in_memory(monkeypatch, capsys):
+def test_on_a_full_disk_the_old_entry_stays_and_the_new_one_is_in_memory(monkeypatch, caplog):
     store = Store()
     store.write(KEY, result(0.5))
 
@@ -82,22 +115,117 @@ def test_a_failed_write_leaves_the_old_entry_and_keeps_the_new_one_in_memory(mon
 
     monkeypatch.setattr(os, "fsync", full)
     store.write(KEY, result())
-    assert "No space left on device" in capsys.readouterr().err
+    store.write(OTHER, result())
+    assert caplog.text.count("(No space left on device); continuing with it in memory") == 1
     assert store.read(KEY).complete
+    assert store.in_memory.keys() == {KEY, OTHER}
     assert not Store().read(KEY).complete
-    assert len(list(store.folder.iterdir())) == 1
+    assert names(store) == [f"{KEY}.npz"]
+    monkeypatch.undo()
+    store.write(KEY, result())
+    assert store.in_memory.keys() == {OTHER}
 
 
-def test_bstudy_home_decides_the_folder(home):
+def test_bstudy_home_decides_the_folder(home, monkeypatch, tmp_path):
     assert Store().folder == home / "results"
+    assert Store(tmp_path).folder == tmp_path / "results"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BSTUDY_HOME", str(tmp_path / "file"))
+    with pytest.raises(InvalidInput, match="file is not a folder; set BSTUDY_HOME"):
+        data_dir()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_files_have_the_permissions_that_the_user_asked_for():
-    store = Store()
-    before = os.umask(0o022)
+@posix
+def test_files_have_the_permissions_that_the_user_wants():
+    store, before = Store(), os.umask(0o022)
     try:
         store.write(KEY, result())
     finally:
         os.umask(before)
     assert (store.folder / f"{KEY}.npz").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "file", fail)
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_temporary_name_holds_host_process_and_a_random_part(tmp_path):
+    one, other = temporary_name(tmp_path / "x.npz"), temporary_name(tmp_path / "x.npz")
+    start = f".x.npz.{socket.gethostname()}.{os.getpid()}."
+    assert one.name.startswith(start)
+    assert other.name.startswith(start)
+    assert len(one.name) == len(start) + 8
+    assert one != other
+    assert one.parent == tmp_path
+
+
+@posix
+def test_only_temporary_files_of_ended_processes_or_old_ones_are_removed():
+    store, here = Store(), socket.gethostname()
+    store.folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = [f".{KEY}.npz.{here}.{os.getpid()}.0123abcd", f".{KEY}.npz.elsewhere.{ended.pid}.0123abcd"]
+    kept += ["notes.txt", ".notes", f"{KEY}.npz.{here}.{ended.pid}.0123abcd", f".notes.npz.{here}.{ended.pid}.0123abcd"]
+    removed = [f".{KEY}.npz.{here}.{ended.pid}.0123abcd", f".{OTHER}.npz.elsewhere.1.0123abcd"]
+    for name in kept + removed:
+        (store.folder / name).write_text("half")
+    old = store.folder / removed[1]
+    os.utime(old, (0, old.stat().st_mtime - 1.1 * DAY))
+    store.remove_temporary_files()
+    assert names(store) == sorted(kept)
+
+
+@pytest.fixture
+def holder():
+    """holder(store, key) starts a process that holds a lock until its standard input ends."""
+    started = []
+
+    def start(store, key):
+        command = [sys.executable, "-c", HOLD, str(store.folder.parent), key]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "True\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("end", ["killed", "released"])
+def test_a_lock_belongs_to_one_key_and_ends_with_its_process(holder, end):
+    store = Store()
+    process = holder(store, KEY)
+    with store.try_lock(KEY) as acquired, store.try_lock(OTHER) as other:
+        assert not acquired
+        assert other
+    if end == "killed":
+        process.kill()
+    process.communicate()
+    with store.try_lock(KEY) as acquired:
+        assert acquired
+    assert names(store) == []
+
+
+def test_a_lock_that_cannot_be_written_is_acquired(tmp_path):
+    (tmp_path / "file").write_text("")
+    with Store(tmp_path / "file").try_lock(KEY) as acquired:
+        assert acquired
+
+
+def test_an_error_inside_a_lock_releases_it():
+    store = Store()
+    with contextlib.suppress(ZeroDivisionError), store.try_lock(KEY):
+        raise ZeroDivisionError
+    with store.try_lock(KEY) as acquired:
+        assert acquired

@@ -81,7 +81,7 @@ class Work:
     programs: frozenset = frozenset()  # that are compiled: each once in a process
 
     def plus(self, other: "Work", times: float = 1) -> "Work":
-        """Return this work and so many times the other."""
+        """Return the sum of this work and `times` times the other."""
         amounts = ("samples", "steps", "evaluated", "seconds")
         sums = {name: getattr(self, name) + times * getattr(other, name) for name in amounts}
         return Work(**sums, programs=self.programs | other.programs)

@@ -77,10 +77,12 @@ class GradientTrials(Experiment):
             raise InvalidInput(f"batch_sizes must be at most samples, {self.samples}, not {self.batch_sizes[-1]}")
 
     def work(self, dataset):
-        steps = sum(-(-self.samples // size) for size in self.batch_sizes)
+        steps = self.trials * sum(-(-self.samples // size) for size in self.batch_sizes)
+        samples = self.trials * len(self.batch_sizes) * self.samples
         programs = frozenset((self.KIND, size, self.samples, self.frozen) for size in self.batch_sizes)
-        samples = len(self.batch_sizes) * self.samples
-        return Work(self.trials * samples, self.trials * steps, programs=programs)
+        if self.frozen:  # only the last layer has a gradient
+            return Work(evaluated=samples, steps=steps / 3, programs=programs)
+        return Work(samples, steps, programs=programs)
 
     def table(self, run):
         return for_typical_sizes("norm", self.batch_sizes, run["norm"].mean(axis=2))

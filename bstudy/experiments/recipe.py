@@ -168,7 +168,8 @@ class Recipe(Experiment):
         for phase in self.phases:
             sizes = {phase.batch_size, samples % phase.batch_size} - {0}
             programs = frozenset((phase.optimizer, size, self.record_norms, self.replicas) for size in sizes)
-            steps = -(-samples // phase.batch_size) * (3 if phase.optimizer == "adam" else 1)
+            passes = 1 + 2 * (phase.optimizer == "adam") + 2 * self.record_norms  # over all weights
+            steps = passes * -(-samples // phase.batch_size)
             total = total.plus(Work(samples, steps, evaluated, programs=programs), times=phase.epochs)
         return total
 
