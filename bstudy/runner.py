@@ -48,7 +48,7 @@ class Runner:
     """
 
     def __init__(self, tasks: Sequence[Task], expected: float, quiet: bool):
-        self.total = len(tasks)
+        self.total, self._scale = len(tasks), expected / (sum(task.seconds for task in tasks) or 1)
         self.waiting = list(tasks)
         self.running: dict[str, Task] = {}
         self.done: set[str] = set()
@@ -107,4 +107,5 @@ class Runner:
         self.waiting.insert(0, task)
 
     def _show(self, text, milestone=False):
-        self._display.show(f"[{len(self.done)}/{self.total}] {text}", sum(self._seconds.values()), milestone)
+        done = self._scale * sum(self._seconds.values())  # of the expected seconds, which include compilation
+        self._display.show(f"[{len(self.done)}/{self.total}] {text}", done, milestone)

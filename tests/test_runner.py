@@ -98,7 +98,7 @@ def test_after_a_stop_running_tasks_end_and_no_other_starts():
     assert runner.done == set()
 
 
-def test_progress_counts_only_what_was_measured_now(monkeypatch):
+def test_progress_counts_only_what_was_measured_now_and_ends_at_the_expected_seconds(monkeypatch):
     shown = []
     monkeypatch.setattr(
         "bstudy.progress.Display.show", lambda self, text, done, milestone=False: shown.append((text, done))
@@ -106,8 +106,8 @@ def test_progress_counts_only_what_was_measured_now(monkeypatch):
     run([TWO], {"b": [("progress", 0.5), ("progress", 0.75), ("done", None)]})
     assert shown == [
         ("[0/1] 8 at 0.1 for 2 epochs, seed 0, epoch 1 of 2", 0.0),
-        ("[0/1] 8 at 0.1 for 2 epochs, seed 0, epoch 2 of 2", 1.0),
-        ("[1/1] 8 at 0.1 for 2 epochs, seed 0", 2),
+        ("[0/1] 8 at 0.1 for 2 epochs, seed 0, epoch 2 of 2", 5.0),
+        ("[1/1] 8 at 0.1 for 2 epochs, seed 0", 10.0),
     ]
 
 
