@@ -1,4 +1,5 @@
 from . import plots as plots
+from . import stats as stats
 from .data import Dataset as Dataset
 from .data import load as load
 from .experiments.base import Experiment as Experiment

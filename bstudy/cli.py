@@ -296,7 +296,8 @@ def results(key, clear, yes):
             done = "" if result.complete else f", {100 * result.progress:.0f} % done"
             about = result.metadata
             model = "" if about["model"] == "mlp" else f", {about['model']}"
-            click.echo(f"{each[:10]}  {about['dataset']}{model}  seed {about['seed']}  {about['experiment']}{done}")
+            setting = f"{about['dataset']}{model}  seed {about['seed']}"
+            click.echo(f"{each[:10]}  {setting}  {about['kind']}: {about['label']}{done}")
             if key:
                 from bstudy.report import to_json
 

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bstudy.worker import Setting
 MAX_SEED = 2**32 - 1  # that Keras takes
 
 
+@dataclass(eq=False)
 class Lab:
     """A data set, a model, seeds, and a store of results.
 
@@ -44,27 +45,26 @@ class Lab:
         DataError: the data cannot be read.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset | str | Path = "digits",
-        seeds: int | Iterable[int] = 3,
-        store: Store | None = None,
-        quiet: bool = False,
-        devices: int | str | None = None,
-        model: ModelSpec | str = "mlp",
-        measure: bool = True,
-        jobs: int | None = None,
-    ):
-        self.dataset = load(dataset) if isinstance(dataset, str | Path) else dataset
-        self.model = find_model(model) if isinstance(model, str) else model
+    dataset: Dataset | str | Path = "digits"
+    seeds: int | Iterable[int] = 3
+    store: Store = field(default_factory=Store)
+    quiet: bool = False
+    devices: int | str | None = None
+    model: ModelSpec | str = "mlp"
+    measure: bool = True
+    jobs: int | None = None
+
+    def __post_init__(self):
+        self.dataset = load(self.dataset) if isinstance(self.dataset, str | Path) else self.dataset
+        self.model = find_model(self.model) if isinstance(self.model, str) else self.model
         self.model.validate(self.dataset.input_shape)
-        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+        self.seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
         if not self.seeds or min(self.seeds) < 0 or max(self.seeds) > MAX_SEED:
             raise InvalidInput(f"seeds must be at least one whole number from 0 to {MAX_SEED}, not {list(self.seeds)}")
-        self.store = store or Store()
-        self.quiet, self.measure = quiet, measure
-        self.devices = devices if devices in (None, "all", "cpu") else positive_int("devices", devices)
-        self.jobs = None if jobs is None else positive_int("jobs", jobs)
+        if self.devices not in (None, "all", "cpu"):
+            self.devices = positive_int("devices", self.devices)
+        if self.jobs is not None:
+            self.jobs = positive_int("jobs", self.jobs)
         if distribute.is_cluster() and (self.jobs or 1) > 1:
             raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
 

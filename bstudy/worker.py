@@ -126,9 +126,10 @@ class Worker:
             self.store.write(task.key, replace(result, diverged=diverged))
 
     def _metadata(self, task):
-        about = {"experiment": repr(task.experiment), "kind": task.experiment.KIND, "seed": task.seed}
+        experiment = task.experiment
+        about = {"experiment": repr(experiment), "kind": experiment.KIND, "label": str(experiment), "seed": task.seed}
         about |= {"dataset": self.setting.dataset.name, "model": self.setting.model.name, "bstudy": __version__}
-        return environment() | about | {"jobs": 1 if task.experiment.EXCLUSIVE else self.setting.jobs}
+        return environment() | about | {"jobs": 1 if experiment.EXCLUSIVE else self.setting.jobs}
 
     def _explain(self, error, experiment):
         """Return what went wrong, if the user can do something about it."""

@@ -16,8 +16,6 @@ Exercises
   3. On this machine replicas share one CPU. What would several GPUs change, and what not?
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from bstudy import Recipe, claim, plots
@@ -30,8 +28,8 @@ def experiments(small_batch_size=64, large_batch_size=1024, learning_rate=0.03, 
     small = Recipe.sgd(small_batch_size, learning_rate, epochs)
     large_rate = learning_rate * large_batch_size / small_batch_size
     return {
-        "one device": replace(small.first(1), replicas=1),
-        "replicas": {count: replace(small.first(1), replicas=count) for count in replicas},
+        "one device": small.first(1).with_replicas(1),
+        "replicas": {count: small.first(1).with_replicas(count) for count in replicas},
         "small batch": small,
         "large batch": Recipe.sgd(large_batch_size, learning_rate, epochs),
         "scaled": Recipe.sgd(large_batch_size, large_rate, epochs),

@@ -12,7 +12,7 @@ import pytest
 from bstudy import Recipe, backend
 from bstudy.models import CNN, MLP
 
-RECIPES = {"mlp": Recipe.sgd(16, 0.1, 2), "cnn": Recipe.adam(25, 0.01, 2)}
+RECIPES = {"mlp": Recipe.sgd(25, 0.1, 2), "cnn": Recipe.adam(25, 0.01, 2)}
 FOREIGN_SETTINGS = """
 import pickle, random, sys
 import keras, numpy as np

@@ -158,7 +158,7 @@ def test_results_are_listed_printed_and_deleted(stored, call, tmp_path):
     *lines, total = call("results", BSTUDY_HOME=home).stdout.splitlines()
     assert len(lines) == 6
     assert total.startswith("6 results, ")
-    assert "batch_size=32, learning_rate=0.1, epochs=2" in "".join(lines)
+    assert "recipe: 32 at 0.1 for 2 epochs" in "".join(lines)
     key = lines[0].split()[0]
     printed = json.loads(call("results", key, BSTUDY_HOME=home).stdout.partition("\n")[2])
     assert printed["threads"] == 2
