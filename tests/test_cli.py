@@ -413,7 +413,8 @@ def test_stored_figures_are_drawn_and_the_others_come_with_their_command(second_
     assert done.stdout.split() == [f"bstudy-out/ch02.{ending}" for ending in ("png", "svg", "json")]
     assert first == "bstudy: chapter 1: 3 results are not measured yet; measure with: bstudy chapter 1"
     assert last == f"bstudy: {len(chapters()) - 1} figures are missing"
-    assert Image.open("bstudy-out/ch02.png").size == (1920, 1080)
+    with Image.open("bstudy-out/ch02.png") as image:
+        assert image.size == (1920, 1080)
     with open("bstudy-out/findings.md", encoding="utf-8") as file:
         assert "[2](chapters/ch02_learning_rate.py)" in file.read()
 
