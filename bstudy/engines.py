@@ -33,15 +33,15 @@ ENDS = ("done", "stopped", "refused", "failed")  # of a task
 class InProcess:
     """Runs one task at a time in this process. An error in a task is raised by `next_message`."""
 
-    def __init__(self, setting: Setting, store: Store, stop: threading.Event):
-        self._worker = Worker(setting, store, stop.is_set)
-        self._task, self._messages = None, iter(())
+    def __init__(self, worker: Worker, stop: threading.Event):
+        self._worker, self._stop = worker, stop
+        self._task, self._messages = None, None
 
     def free_slots(self) -> int:
         return int(self._task is None)
 
     def submit(self, task: Task) -> None:
-        self._task, self._messages = task, self._worker.measure(task)
+        self._task, self._messages = task, self._worker.measure(task, self._stop.is_set)
 
     def next_message(self) -> tuple[Task, str, Any]:
         task, (kind, value) = self._task, next(self._messages)
@@ -52,7 +52,10 @@ class InProcess:
     def stop(self) -> None:
         """Do nothing: the worker reads the same event."""
 
-    close = stop
+    def close(self) -> None:
+        """Release the lock of a task that has not ended."""
+        if self._messages is not None:
+            self._messages.close()
 
 
 class Processes:
@@ -117,8 +120,8 @@ def worker_main(connection: Connection, setting: Setting, folder: Path) -> None:
             task, in_memory = message
             store.in_memory.update(in_memory)
             try:
-                worker = worker or Worker(setting, store, stop=connection.poll)
-                for kind, value in worker.measure(task):
+                worker = worker or Worker(setting, store)
+                for kind, value in worker.measure(task, stop=connection.poll):
                     if kind in ENDS and task.key in store.in_memory:
                         send("in memory", store.in_memory[task.key])
                     send(kind, value)

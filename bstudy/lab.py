@@ -18,7 +18,7 @@ from bstudy.models import MLP, ModelSpec, find_model
 from bstudy.progress import format_duration
 from bstudy.runner import Runner, graceful_shutdown
 from bstudy.store import Store
-from bstudy.worker import Setting
+from bstudy.worker import Setting, Worker
 
 MAX_SEED = 2**32 - 1  # that Keras takes
 
@@ -67,6 +67,7 @@ class Lab:
             self.jobs = positive_int("jobs", self.jobs)
         if distribute.is_cluster() and (self.jobs or 1) > 1:
             raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
+        self._setting = Setting(self.dataset, self.model, self.devices)
 
     def run(self, experiments: Any) -> Any:
         """Return the same nested dicts with Runs in place of Experiments, measuring what is not stored.
@@ -107,8 +108,13 @@ class Lab:
             return distribute.start_devices(self.devices)
         return self.devices if isinstance(self.devices, int) else 1
 
+    @functools.cached_property
+    def _worker(self):
+        """The worker of this process: what it compiled serves all runs of this lab."""
+        return Worker(self._setting, self.store)
+
     def _key(self, experiment: Experiment, seed: int) -> str:
-        return experiment.with_replicas(self.replicas).key(self.dataset, self.model, seed)
+        return self._setting.key(experiment.with_replicas(self.replicas), seed)
 
     def _plan(self, experiments, stored=None):
         return plan.make_plan(
@@ -155,14 +161,14 @@ class Lab:
                 f"{format_duration(expected + machine.START_SECONDS)}{processes} (Ctrl-C stops and keeps them).",
                 file=sys.stderr,
             )
-        setting = Setting(self.dataset, self.model, self.devices, jobs)
+        setting = self._setting._replace(jobs=jobs)
         runner = Runner(tasks, expected, self.quiet)
 
         def stored():
             return f"{len(runner.done - self.store.in_memory.keys())} of {len(tasks)} results are stored"
 
         with graceful_shutdown(lambda: f"{stored()}, and a checkpoint of each running one follows") as stop:
-            engine = Processes(setting, self.store) if jobs > 1 else InProcess(setting, self.store, stop)
+            engine = Processes(setting, self.store) if jobs > 1 else InProcess(self._worker, stop)
             try:
                 runner.run(engine, stop)
             finally:

@@ -35,16 +35,15 @@ class Setting(NamedTuple):
 
 
 class Worker:
-    """Measures tasks into a store.
+    """Measures tasks into a store, with one trainer for each number of replicas.
 
     Args:
         setting: Data, model and devices.
         store: Where results and checkpoints go.
-        stop: Returns whether to store a checkpoint and end.
     """
 
-    def __init__(self, setting: Setting, store: Store, stop: Callable[[], bool]):
-        self.setting, self.store, self.stop = setting, store, stop
+    def __init__(self, setting: Setting, store: Store):
+        self.setting, self.store = setting, store
         self._trainers: dict[int, Trainer] = {}
         start_devices(setting.devices)
 
@@ -54,15 +53,20 @@ class Worker:
             self._trainers[replicas] = make_trainer(self.setting.dataset, self.setting.model, replicas)
         return self._trainers[replicas]
 
-    def measure(self, task: Task) -> Iterator[tuple[str, Any]]:
-        """Measure a task, or wait until another process has; yield messages as in `bstudy.engines`."""
+    def measure(self, task: Task, stop: Callable[[], bool]) -> Iterator[tuple[str, Any]]:
+        """Measure a task, or wait until another process has; yield messages as in `bstudy.engines`.
+
+        Args:
+            task: To measure.
+            stop: Returns whether to store a checkpoint and end.
+        """
         waiting = False
-        while not self.stop():
+        while not stop():
             # only the chief of several machines uses the store, which they may share
             with self.store.try_lock(task.key) if is_chief() else contextlib.nullcontext(True) as acquired:
                 if acquired:
                     with keras_defaults():
-                        yield from self._measure_locked(task)
+                        yield from self._measure_locked(task, stop)
                     return
             if not waiting:
                 yield "waiting", None
@@ -70,7 +74,7 @@ class Worker:
             time.sleep(POLL_SECONDS)
         yield "stopped", None
 
-    def _measure_locked(self, task):
+    def _measure_locked(self, task, stop):
         start, progress = self._find_start(task)
         yield "progress", progress
         if progress == 1:  # another process has measured it since it was planned
@@ -83,7 +87,7 @@ class Worker:
         try:
             for progress, result in task.experiment.measure(context):
                 result.metadata |= metadata | {"seconds_total": time.monotonic() - began}
-                stopping = self.stop()
+                stopping = stop()
                 due = stopping or time.monotonic() - saved_at > CHECKPOINT_SECONDS
                 if result.complete or (due and result is not saved):
                     self._save(task, result, context)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from bstudy import Cost, GradientTrials, Lab, NoiseScale, Recipe, Trainer
+from bstudy import Cost, GradientTrials, Lab, NoiseScale, Recipe, Trainer, worker
 from bstudy.errors import Interrupted, InvalidInput, NotMeasured
 from bstudy.experiments import gradient_trials
 from bstudy.experiments.gradient_trials import trial_rows
@@ -286,3 +286,12 @@ def test_nan_in_a_time_is_no_divergence(lab, monkeypatch):
     unknown = Result({"memory": np.array(np.nan)})
     monkeypatch.setattr(Cost, "measure", lambda self, context: iter([(1.0, unknown)]))
     assert not lab().run(Cost(16)).diverged.any()
+
+
+def test_a_lab_compiles_once_for_all_its_runs(tiny, monkeypatch):
+    made, make = [], worker.make_trainer
+    monkeypatch.setattr(worker, "make_trainer", lambda *arguments: made.append(arguments) or make(*arguments))
+    lab = Lab(tiny, 1, quiet=True)
+    for learning_rate in (0.1, 0.2):
+        lab.run(Recipe.sgd(16, learning_rate, 1))
+    assert len(made) == 1
