@@ -228,7 +228,8 @@ def count_decimals(value: float, significant: int = 3) -> int:
 def format_estimate(claim: Claim) -> str:
     """Return the measured number of a claim, with its interval and unit."""
     half = claim.interval[1] - claim.estimate
-    decimals = count_decimals(half, 2) if half > 0 else 2 if half == 0 else count_decimals(claim.estimate)
+    is_exact = half <= 1e-9 * abs(claim.estimate)  # all seeds agree, to the rounding of a mean
+    decimals = 2 if is_exact else count_decimals(half, 2) if half > 0 else count_decimals(claim.estimate)
     shape = f".{decimals}f" if decimals < 7 and abs(claim.estimate) < 1e6 else ".1e"
     if not math.isfinite(claim.estimate):
         return "no estimate"

@@ -190,3 +190,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(tiny, tmp_path):
 def test_checking_a_folder_creates_nothing(tmp_path):
     report.check_folder(tmp_path / "new" / "out")
     assert os.listdir(tmp_path) == []
+
+
+def test_an_interval_of_rounding_errors_is_shown_as_exact():
+    values = np.array([-0.05555725097656, -0.05555725097657])
+    assert report.format_estimate(claim("c", values, below=1)) == "-0.06 [-0.06, -0.06]"
