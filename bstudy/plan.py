@@ -89,6 +89,6 @@ def next_task(waiting: Iterable[Task], done: Collection[str], running: Collectio
     if any(task.experiment.EXCLUSIVE for task in running):
         return None
     for task in waiting:
-        if task.after <= set(done) and not (task.experiment.EXCLUSIVE and running):
+        if task.after.issubset(done) and not (task.experiment.EXCLUSIVE and running):
             return task
     return None

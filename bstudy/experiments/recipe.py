@@ -302,10 +302,10 @@ def distances(weights: list[np.ndarray], initial: list[np.ndarray]) -> dict[str,
         pairs = [pair for pair in zip(weights, initial, strict=True) if (pair[0].ndim > 1) == is_kernel]
         return np.array([(dot(w, w), dot(w, start), dot(start, start)) for w, start in pairs]).reshape(-1, 3)
 
-    columns = {}
-    for name, is_kernel in (("weight", True), ("bias", False)):
-        now, mixed, start = products(is_kernel).sum(axis=0)
+    columns, kernels = {}, products(is_kernel=True)
+    for name, found in (("weight", kernels), ("bias", products(is_kernel=False))):
+        now, mixed, start = found.sum(axis=0)
         columns |= {f"{name}_norm": np.sqrt(now), f"{name}_distance": np.sqrt(max(0.0, now - 2 * mixed + start))}
-    now, mixed, start = products(True).T
+    now, mixed, start = kernels.T
     with np.errstate(invalid="ignore"):  # a kernel that starts at zero has no direction there
         return columns | {"cosines": mixed / np.sqrt(now * start), "layer_norms": np.sqrt(now)}
