@@ -189,7 +189,7 @@ class Advice:
         recommended = {"batch_size": best, "range": self.range, "learning_rate": self.learning_rate(best)}
         return {
             "dataset": self.dataset.facts(),
-            "model": asdict(self.model),
+            "model": self.model.facts(),
             "optimizer": self.optimizer,
             "recommended": recommended,
             **asdict(self.speed),

@@ -129,6 +129,11 @@ def start(use_gpu: bool = True) -> None:
         tf.function(tf.nn.relu, jit_compile=True)(tf.ones((2, 2)))
 
 
+def keras_settings() -> dict[str, object]:
+    """Return the present values of the settings in KERAS_DEFAULTS."""
+    return {name: getattr(keras.config, name)() for name in KERAS_DEFAULTS}
+
+
 @contextmanager
 def keras_defaults() -> Iterator[None]:
     """Use Keras's default settings inside, whatever the user's keras.json says, and restore the user's afterwards."""
@@ -137,7 +142,7 @@ def keras_defaults() -> Iterator[None]:
         for name, value in settings.items():
             getattr(keras.config, f"set_{name}")(value)
 
-    before = {name: getattr(keras.config, name)() for name in KERAS_DEFAULTS}
+    before = keras_settings()
     apply(KERAS_DEFAULTS)
     try:
         yield

@@ -1,5 +1,7 @@
 """The errors that a user may see, each one sentence."""
 
+import re
+
 
 class BstudyError(Exception):
     """Stops the work with one sentence; the command exits with `exit_status`."""
@@ -35,3 +37,11 @@ class WorkerDone(BstudyError):
     """This machine helped the chief, which has the results."""
 
     exit_status = 0
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the type of an error and its reason, in one line: Keras prints the reason in bold, TensorFlow last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    line = next((line for line in lines if "Error: " in line), f"{type(error).__name__}: {lines[0]}")
+    bold = re.search(r"\x1b\[1m(.+)\x1b\[0m", str(error))
+    return f"{line.partition(':')[0]}: {bold[1]}" if bold else line

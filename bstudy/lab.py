@@ -15,6 +15,7 @@ from bstudy.engines import InProcess, Processes
 from bstudy.errors import Interrupted, InvalidInput, NotMeasured, WorkerDone
 from bstudy.experiments.base import Experiment, Runs, leaves, map_leaves, positive_int
 from bstudy.models import MLP, ModelSpec, find_model
+from bstudy.processes import stdout_to_stderr
 from bstudy.progress import format_duration
 from bstudy.runner import Runner, graceful_shutdown
 from bstudy.store import Store
@@ -57,7 +58,6 @@ class Lab:
     def __post_init__(self):
         self.dataset = load(self.dataset) if isinstance(self.dataset, str | Path) else self.dataset
         self.model = find_model(self.model) if isinstance(self.model, str) else self.model
-        self.model.validate(self.dataset.input_shape)
         self.seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
         if not self.seeds or min(self.seeds) < 0 or max(self.seeds) > MAX_SEED:
             raise InvalidInput(f"seeds must be at least one whole number from 0 to {MAX_SEED}, not {list(self.seeds)}")
@@ -67,6 +67,9 @@ class Lab:
             self.jobs = positive_int("jobs", self.jobs)
         if distribute.is_cluster() and (self.jobs or 1) > 1:
             raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
+        if not self.model.is_builtin:
+            distribute.start_devices(self.devices)  # before the network is tried
+        self.model = self.model.fitted_to(self.dataset)
         self._setting = Setting(self.dataset, self.model, self.devices)
 
     def run(self, experiments: Any) -> Any:
@@ -170,7 +173,8 @@ class Lab:
         with graceful_shutdown(lambda: f"{stored()}, and a checkpoint of each running one follows") as stop:
             engine = Processes(setting, self.store) if jobs > 1 else InProcess(self._worker, stop)
             try:
-                runner.run(engine, stop)
+                with stdout_to_stderr():  # of a user's model
+                    runner.run(engine, stop)
             finally:
                 engine.close()
         if len(runner.done) < len(tasks):

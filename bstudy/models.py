@@ -1,18 +1,18 @@
-"""The networks that are trained: the book's, by name, or the reader's own function."""
+"""The networks that are trained: the book's, by name, or a user's own function."""
 
 import hashlib
-import importlib
-import importlib.util
 import math
 import os
 import re
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from bstudy.backend import keras, keras_defaults
+from bstudy import user_model
+from bstudy.backend import keras, keras_defaults, random_seed
+from bstudy.data import Dataset
 from bstudy.errors import InvalidInput
+from bstudy.processes import stdout_to_stderr
 
+TRIED_SAMPLES = 64
 WANTED = "use mlp, cnn, or MODULE:FUNCTION, a function of (input_shape, classes) that returns a Keras model"
 
 
@@ -21,23 +21,52 @@ class ModelSpec:
     """Which network to build, by name."""
 
     name: str
-    digest: str = ""  # SHA-256 of the file that holds a reader's function: another text is another model
+    files: tuple[tuple[str, str], ...] = ()  # of a user's function: (path, SHA-256) of what was imported for it
+    built: str = ""  # of a user's function: SHA-256 of the network that it returns for some data
+    has_xla: bool = True  # whether XLA has all its operations
 
     @property
     def is_builtin(self) -> bool:
-        return not self.digest
+        return not self.files
 
-    def validate(self, input_shape: tuple[int, ...]) -> None:
-        """Raise InvalidInput if the book's network cannot take such samples; a reader's own is built to find out."""
+    def fitted_to(self, dataset: Dataset) -> "ModelSpec":
+        """Return this model after a trial on these data; a user's then holds what was built.
+
+        Raises:
+            InvalidInput: the network cannot be trained on them.
+        """
+        input_shape = dataset.input_shape
         if self == CNN and (len(input_shape) not in (2, 3) or min(input_shape[:2]) < 4):
             raise InvalidInput(
                 f"the cnn needs images, (rows, columns) or (rows, columns, channels), of at least 4 × 4; "
                 f"these samples have the shape {input_shape}"
             )
+        if self.is_builtin or self.built:
+            return self
+
+        def build(seed):
+            with random_seed(seed):
+                return build_model(self, input_shape, dataset.classes)
+
+        with keras_defaults(), stdout_to_stderr():
+            built, has_xla = user_model.try_model(self.name, build, dataset.x_train[:TRIED_SAMPLES])
+        return replace(find_model(self.name), built=built, has_xla=has_xla)  # it may have imported more files
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of a user's function and of the network that it returns; "" of the book's networks."""
+        if self.is_builtin:
+            return ""
+        digests = sorted(digest for _, digest in self.files)  # a file may be renamed
+        return hashlib.sha256("".join([*digests, self.built]).encode()).hexdigest()
 
     def cache_key(self) -> list[str]:
         """Return what a result depends on; the module may be renamed."""
         return [self.name.rpartition(":")[2], self.digest]
+
+    def facts(self) -> dict[str, str]:
+        """Return what a record reports of the model."""
+        return {"name": self.name, "digest": self.digest}
 
     def multiplications(self, input_shape: tuple[int, ...]) -> int:
         """Return about how many multiplications a sample takes on its way forward, for estimates of time only."""
@@ -67,35 +96,21 @@ def find_model(name: str) -> ModelSpec:
         )
     if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise InvalidInput(f"there is no model {name!r}; {WANTED}")
-    _add_working_directory()
-    try:
-        found = importlib.util.find_spec(module)
-    except Exception as error:  # anything that a package's own __init__ raises
-        raise InvalidInput(f"module {module!r} cannot be imported: {type(error).__name__}: {error}") from None
-    if found is None or not found.has_location:
-        raise InvalidInput(f"there is no module {module!r} in {os.getcwd()} or among the installed ones; {WANTED}")
-    return ModelSpec(name, hashlib.sha256(Path(found.origin).read_bytes()).hexdigest())
-
-
-def _add_working_directory():
-    """Allow imports from the working directory, as `python` does and a script's command does not."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    user_model.load_function(name)
+    return ModelSpec(name, tuple(user_model.imported_files(name).items()))
 
 
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     """Return a new network that maps (n, *input_shape) to logits (n, classes).
 
     Raises:
-        InvalidInput: the network does not fit the data, or the reader's function fails.
+        InvalidInput: the network does not fit the data, or the user's function fails.
     """
     with keras_defaults():
         if spec.is_builtin:
             return {MLP: mlp, CNN: cnn}[spec](input_shape, classes)
-        model = _call_function(spec, input_shape, classes)
-    if reason := _misfit(model, input_shape, classes):
-        raise InvalidInput(f"the model {spec} does not fit: {reason}")
-    return model
+        user_model.check_unchanged(spec.files)
+        return user_model.call_function(spec.name, input_shape, classes)
 
 
 def mlp(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
@@ -116,32 +131,3 @@ def cnn(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     for layer in (layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(classes)):
         model.add(layer)
     return model
-
-
-def _call_function(spec, input_shape, classes):
-    module, _, name = spec.name.partition(":")
-    _add_working_directory()
-    try:
-        function = getattr(importlib.import_module(module), name)
-        return function(input_shape, classes)
-    except Exception as error:  # anything that a reader's code raises
-        raise InvalidInput(
-            f"the model {spec} does not fit: {name}({input_shape}, {classes}) raised {type(error).__name__}: {error}"
-        ) from None
-
-
-def _misfit(model, input_shape, classes):
-    """Return why bstudy cannot train what a reader's function returned, or None."""
-    if not isinstance(model, keras.Model):
-        return f"it is of type {type(model).__name__}, not a Keras model"
-    if not model.built or not model.trainable_variables:
-        return "it has no weights to train; does it begin with keras.Input(input_shape)?"
-    if len(model.inputs) != 1 or tuple(model.input_shape[1:]) != input_shape:
-        return f"it takes {model.input_shape}, but a batch of these data is (None, {', '.join(map(str, input_shape))})"
-    if tuple(model.output_shape[1:]) != (classes,):
-        return f"it returns {model.output_shape}; it must return logits, (None, {classes})"
-    if getattr(model.layers[-1], "activation", None) in (keras.activations.softmax, keras.activations.sigmoid):
-        return "it ends in probabilities; it must end in logits, a last layer without an activation"
-    if any(variable.dtype != "float32" for variable in model.weights):
-        return "its weights are not all float32"
-    return None

@@ -9,11 +9,32 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Listener
 
 # -P keeps the working directory off the path: a student's random.py must not replace Python's
 COMMAND = [sys.executable, "-P", "-c", "from bstudy.processes import child_main; child_main()"]
+
+
+def working_directory() -> str:
+    """Return the path of the working directory, or "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what is printed inside, by Python or by libraries: stdout is for results."""
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # one of them is closed
+            sys.__stdout__.flush()
+            stdout = os.dup(1)
+            stack.callback(os.close, stdout)
+            stack.callback(os.dup2, stdout, 1)
+            os.dup2(2, 1)
+        yield
 
 
 class Child:
@@ -26,7 +47,7 @@ class Child:
     def __init__(self, function: Callable, *arguments):
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child may print
         key = secrets.token_bytes(16)
-        path = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+        path = [entry for entry in sys.path if entry not in ("", working_directory())]
         path += filter(None, [os.environ.get("PYTHONPATH")])
         streams = {"stdin": subprocess.PIPE, "stdout": self._output, "stderr": self._output}
         with Listener(authkey=key) as listener:

@@ -138,7 +138,7 @@ class Report:
             "parameters": self.parameters,
             "changed": [*self.chapter.changed(self.parameters)],
             "dataset": self.dataset.facts(),
-            "model": asdict(self.model),
+            "model": self.model.facts(),
             "seeds": self.seeds,
             "verdicts": [asdict(claim) for claim in self.claims],
             "tables": [asdict(table) for table in self.tables],

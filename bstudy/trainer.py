@@ -42,7 +42,7 @@ class Trainer:
         with random_seed(0):  # which also keeps the program's random states
             self.model = self.build_model()
         # On a CPU, XLA makes a loop of matrix products faster, and convolutions tens of times slower
-        self.use_xla = all(len(variable.shape) < 3 for variable in self.model.trainable_variables)
+        self.use_xla = spec.has_xla and all(len(variable.shape) < 3 for variable in self.model.trainable_variables)
         self.compile_loop = self.use_xla
         self.optimizer: keras.optimizers.Optimizer
         self._cache: dict[tuple, Any] = {}

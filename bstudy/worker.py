@@ -10,7 +10,7 @@ from bstudy import __version__
 from bstudy.backend import environment, keras_defaults
 from bstudy.data import Dataset
 from bstudy.distribute import is_chief, make_trainer, start_devices
-from bstudy.errors import BstudyError
+from bstudy.errors import BstudyError, in_one_line
 from bstudy.experiments.base import Context, Experiment
 from bstudy.models import ModelSpec
 from bstudy.plan import Task
@@ -95,7 +95,7 @@ class Worker:
                 yield "progress", progress
                 if stopping:
                     break
-        except Exception as error:  # out of memory, or without the other machines
+        except (Exception, SystemExit) as error:  # out of memory, without the other machines, or raised by a model
             if result is not saved:
                 self._save(task, result, context)
             if reason := self._explain(error, task.experiment):
@@ -141,7 +141,4 @@ class Worker:
             return f"{experiment} needs more memory than there is; a smaller batch size needs less"
         if isinstance(error, BstudyError) or self.setting.model.is_builtin:
             return None
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
-        # TensorFlow's messages begin with the place in the code, and end with the arguments
-        cause = next((line.strip() for line in str(error).splitlines() if "Error: " in line), first)
-        return f"the model {self.setting.model} failed at {experiment}: {cause}"
+        return f"the model {self.setting.model} failed at {experiment}: {in_one_line(error)}"

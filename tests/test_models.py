@@ -1,5 +1,7 @@
 """The book's models, and a reader's own, with everything that a model keeps besides weights."""
 
+import importlib
+import json
 import sys
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from bstudy.errors import BstudyError, InvalidInput
 from bstudy.models import CNN, MLP, build_model, find_model
 
 OWN = """
+import os
 import keras
 
 def normalized(input_shape, classes):
@@ -31,10 +34,85 @@ def wrong_classes(input_shape, classes):
 def wrong_shape(input_shape, classes):
     return small((5, 5), classes)
 
-def probabilities(input_shape, classes):
+def fixed_batch(input_shape, classes):
+    return keras.Sequential([keras.Input(input_shape, batch_size=16), *small(input_shape, classes).layers])
+
+def ending_in(last, input_shape, classes, **options):
+    layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes, **options)]
+    return keras.Sequential(layers + ([last] if last else []))
+
+def softmax_activation(input_shape, classes):
+    return ending_in(None, input_shape, classes, activation="softmax")
+
+def sigmoid(input_shape, classes):
+    return ending_in(None, input_shape, classes, activation="sigmoid")
+
+def log_softmax(input_shape, classes):
+    return ending_in(None, input_shape, classes, activation="log_softmax")
+
+def relu_last(input_shape, classes):
+    return ending_in(None, input_shape, classes, activation="relu")
+
+def zeros(input_shape, classes):
+    return ending_in(None, input_shape, classes, kernel_initializer="zeros")
+
+def softmax_layer(input_shape, classes):
+    return ending_in(keras.layers.Softmax(), input_shape, classes)
+
+def nested_softmax(input_shape, classes):
+    return ending_in(keras.Sequential([keras.Input((classes,)), keras.layers.Softmax()]), input_shape, classes)
+
+def softmax_operation(input_shape, classes):
     model = small(input_shape, classes)
-    model.layers[-1].activation = keras.activations.softmax
+    return keras.Model(model.inputs[0], keras.ops.softmax(model.outputs[0]))
+
+def regularized(input_shape, classes):
+    return ending_in(None, input_shape, classes, kernel_regularizer="l2")
+
+def regularized_activity(input_shape, classes):
+    return ending_in(None, input_shape, classes, activity_regularizer="l2")
+
+def same_object(input_shape, classes, made=[]):
+    made or made.append(small(input_shape, classes))
+    return made[0]
+
+hidden = keras.layers.Dense(8, activation="relu")
+
+def shared_layer(input_shape, classes):
+    layers = keras.layers
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), hidden, layers.Dense(classes)])
+
+def unseeded(input_shape, classes):
+    kernel = keras.initializers.Constant(int.from_bytes(os.urandom(4)) / 2**32)
+    return ending_in(None, input_shape, classes, kernel_initializer=kernel)
+
+def compiled(input_shape, classes):
+    model = small(input_shape, classes)
+    model.compile("adam", "mse")
     return model
+
+class OwnStep(keras.Sequential):
+    def train_step(self, data):
+        return {}
+
+def own_train_step(input_shape, classes):
+    return OwnStep([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes)])
+
+def flipped(input_shape, classes):
+    layers = [keras.layers.Reshape((*input_shape, 1)), keras.layers.RandomFlip(), keras.layers.RandomTranslation(1, 1)]
+    return keras.Sequential([keras.Input(input_shape), *layers, *small(input_shape, classes).layers])
+
+class Full(keras.layers.Layer):
+    def call(self, x):
+        if x.shape[0] == 50:
+            raise MemoryError("no room")
+        return x
+
+def fails_on_call(input_shape, classes):
+    return keras.Sequential([keras.Input(input_shape), Full(), *small(input_shape, classes).layers])
+
+def exits(input_shape, classes):
+    raise SystemExit(0)
 
 def half_precision(input_shape, classes):
     return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(),
@@ -59,6 +137,17 @@ def without_input(input_shape, classes):
     return keras.Sequential([keras.layers.Dense(classes)])
 
 constant = 3
+"""
+
+
+PRINTING = """
+print("imported")
+
+def prints(input_shape, classes):
+    os.system("echo called")
+    model = keras.Sequential([keras.Input(input_shape), Narrow(), *small(input_shape, classes).layers])
+    model.summary()
+    return model
 """
 
 
@@ -156,14 +245,57 @@ def test_sharpness_is_that_of_the_model_in_use(own, measure):
     assert around["rise"] > 0
 
 
-def test_a_change_of_the_readers_file_is_another_model(own, tmp_path, monkeypatch):
+@pytest.fixture
+def write_module(tmp_path, monkeypatch):
+    """write_module(name, text) writes a module into the working directory, as a user does between two commands."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "edited.py").write_text(OWN)
-    before = find_model("edited:small")
-    assert before.cache_key() == own("small").cache_key()
-    (tmp_path / "edited.py").write_text(OWN + "\n")
-    assert find_model("edited:small").cache_key() != before.cache_key()
-    assert own("normalized").cache_key() != own("small").cache_key()
+
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        for module in ("user", "helper", "edited"):
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+
+    return write
+
+
+def key_of(tiny, name):
+    return Lab(tiny, 1, quiet=True, model=name).model.cache_key()
+
+
+def test_a_change_of_the_users_file_is_another_model(tiny, own, write_module):
+    write_module("edited", OWN)
+    before = key_of(tiny, "edited:small")
+    assert before == key_of(tiny, own("small"))
+    write_module("edited", OWN + "# a comment\n")
+    assert key_of(tiny, "edited:small") != before
+    assert key_of(tiny, own("normalized")) != key_of(tiny, own("small"))
+
+
+@pytest.mark.parametrize("place", ["at the top", "in the function"])
+def test_a_change_of_an_imported_file_is_another_model(tiny, write_module, place):
+    lines = OWN.splitlines(keepends=True)
+    index = 0 if place == "at the top" else lines.index("def small(input_shape, classes):\n") + 1
+    lines.insert(index, f"{'    ' * (index > 0)}from helper import UNITS\n")
+    write_module(
+        "user", "".join(lines).replace('layers.Dense(8, activation="relu"),\n   ', "layers.Dense(UNITS),\n   ")
+    )
+    write_module("helper", "UNITS = 4")
+    before = key_of(tiny, "user:small")
+    assert key_of(tiny, "user:small") == before
+    write_module("helper", "UNITS = 5")
+    assert key_of(tiny, "user:small") != before
+
+
+def test_a_file_that_was_changed_after_its_import_is_refused(tiny, write_module, tmp_path):
+    write_module("edited", OWN)
+    lab = Lab(tiny, 1, quiet=True, model="edited:small")
+    (tmp_path / "edited.py").write_text(OWN + "# a comment\n")
+    with pytest.raises(InvalidInput, match=r"edited.py was changed after it was imported; start again"):
+        Lab(tiny, 1, quiet=True, model="edited:small")
+    with pytest.raises(InvalidInput, match=r"edited.py was changed meanwhile; start again"):
+        lab.run(Recipe.sgd(16, 0.1, 1))
 
 
 @pytest.mark.parametrize(
@@ -171,19 +303,73 @@ def test_a_change_of_the_readers_file_is_another_model(own, tmp_path, monkeypatc
     [
         ("wrong_classes", "it must return logits, (None, 3)"),
         ("wrong_shape", "a batch of these data is (None, 4, 4)"),
-        ("probabilities", "it ends in probabilities"),
+        ("fixed_batch", "it takes (16, 4, 4), but a batch of these data is (None, 4, 4)"),
         ("half_precision", "its weights are not all float32"),
         ("nothing", "it is of type NoneType"),
         ("raises", "raised RuntimeError: no such layer"),
+        ("exits", "raised SystemExit: 0"),
         ("without_input", "does it begin with keras.Input(input_shape)?"),
-        ("constant", "'int' object is not callable"),
-        ("missing", "has no attribute 'missing'"),
+        ("own_train_step", "it has its own train_step"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_with_a_reason(own, function, reason):
     with pytest.raises(InvalidInput, match=r"^the model readers:\w+ does not fit: ") as error:
         build_model(own(function), (4, 4), 3)
     assert reason in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("softmax_activation", "it ends in probabilities"),
+        ("softmax_layer", "it ends in probabilities"),
+        ("softmax_operation", "it ends in probabilities"),
+        ("nested_softmax", "it ends in probabilities"),
+        ("sigmoid", "it ends in probabilities"),
+        ("regularized", "it adds losses of its own"),
+        ("regularized_activity", "it adds losses of its own"),
+        ("same_object", "weights in common"),
+        ("shared_layer", "weights in common"),
+        ("unseeded", "with the same seed, two calls return different initial weights"),
+        ("fails_on_call", "for 50 samples it raised MemoryError: no room"),
+    ],
+)
+def test_a_model_whose_results_would_be_wrong_is_refused_with_a_reason(tiny, own, function, reason):
+    with pytest.raises(InvalidInput, match=r"^the model readers:\w+ does not fit: ") as error:
+        Lab(tiny, 1, quiet=True, model=own(function))
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("function", ["small", "zeros", "log_softmax", "relu_last"])
+def test_logits_are_not_taken_for_probabilities(tiny, own, function):
+    assert Lab(tiny, 1, quiet=True, model=own(function)).model.built
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [("zeros", "do not depend on the seed"), ("compiled", "its own optimizer")]
+)
+def test_what_bstudy_does_otherwise_than_the_model_says_is_told(tiny, own, caplog, function, said):
+    Lab(tiny, 1, quiet=True, model=own(function))
+    assert said in caplog.text
+
+
+def test_a_model_that_xla_cannot_compile_is_trained_without(tiny, own):
+    run = Lab(tiny, 1, quiet=True, model=own("flipped")).run(Recipe.sgd(16, 0.1, 2))
+    assert np.isfinite(run["test_loss"]).all()
+
+
+def test_what_a_model_prints_goes_to_stderr(bstudy, tmp_path, tiny_file):
+    text = OWN.replace("        return x", "        print('traced', flush=True)\n        return x")
+    (tmp_path / "printing.py").write_text(text + PRINTING)
+    words = ("--dataset", tiny_file, "--model", "printing:prints")
+    done = bstudy("train", "--batch-size", 8, "--learning-rate", 0.1, "--epochs", 1, "--json", "-", *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 7
+    for said in ("imported", "called", "traced", "Total params"):
+        assert said in done.stderr
+    measured = bstudy("chapter", 15, "--batch-sizes", "8,32", "--seeds", 1, *words)
+    assert measured.returncode == 0, measured.stderr
+    assert "imported" not in measured.stdout
 
 
 def test_a_model_that_fails_in_training_is_reported_with_its_error(tiny, own):
@@ -206,11 +392,18 @@ def test_a_model_with_more_than_weights_is_trained_on_one_device(tiny, own):
         ("readers:", "there is no model"),
         ("a b:c", "there is no model"),
         ("broken.part:f", "module 'broken.part' cannot be imported: ZeroDivisionError"),
+        ("leaves:f", "module 'leaves' cannot be imported: SystemExit: 0"),
+        ("half:f", "module 'half' changes Keras's dtype_policy for the whole program"),
+        ("random:f", "has no function 'f'"),
+        ("sys:nothing", "has no function 'nothing'"),
+        ("half:keras", "has no function"),
     ],
 )
 def test_a_wrong_name_is_refused_with_a_reason(tmp_path, monkeypatch, name, reason):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "__init__.py").write_text("1 / 0")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    (tmp_path / "half.py").write_text("import keras\nkeras.config.set_dtype_policy('mixed_float16')")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InvalidInput) as error:
         find_model(name)
