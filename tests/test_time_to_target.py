@@ -7,6 +7,7 @@ import pytest
 
 from bstudy import Recipe, Runs, TimeToTarget, steps_and_best
 from bstudy.errors import InvalidInput
+from bstudy.trainer import Trainer
 
 
 def test_the_target_is_reached_when_a_recipe_reaches_it(measure):
@@ -16,6 +17,19 @@ def test_the_target_is_reached_when_a_recipe_reaches_it(measure):
     assert found["seconds"] > 0
     epochs, rest = divmod(found["steps"], 4)  # 50 samples are three batches of 16, and one of 2
     assert found["epochs"] == pytest.approx(epochs + min(rest * 16, 50) / 50)
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 16])
+def test_steps_are_counted_exactly(measure, monkeypatch, batch_size):
+    steps_per_epoch = -(-50 // batch_size)
+    counts = range(1, 2 * steps_per_epoch + 1)
+    reached = []
+    for count in counts:
+        accuracies = itertools.chain([0] * (count - 1), itertools.repeat(100))  # evaluated after every step
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "evaluate", lambda *_, accuracies=accuracies: (1.0, next(accuracies)))
+            reached.append(measure(TimeToTarget.sgd(batch_size, 0.01, 2, 100)).columns["steps"])
+    assert reached == [*counts]
 
 
 def test_a_target_that_is_not_reached_takes_infinitely_long(measure):

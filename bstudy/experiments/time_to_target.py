@@ -38,7 +38,7 @@ class TimeToTarget(Experiment):
     """
 
     KIND = "time_to_target"
-    VERSION = 2  # 1 evaluated on a clock that depended on the speed of the machine
+    VERSION = 3  # 1 evaluated on a clock that depended on the machine's speed; 2 sometimes counted a step too many
     EXCLUSIVE = True
 
     phase: Phase
@@ -85,7 +85,8 @@ class TimeToTarget(Experiment):
                     break
                 if accuracy >= self.accuracy:
                     epochs = epoch + segment.progress
-                    steps = epoch * steps_per_epoch + math.ceil(segment.progress * samples / phase.batch_size)
+                    seen = round(segment.progress * samples)
+                    steps = epoch * steps_per_epoch + math.ceil(seen / phase.batch_size)
                     break
                 yield (epoch + segment.progress) / phase.epochs, checkpoint
             epoch += 1
