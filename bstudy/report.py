@@ -161,12 +161,12 @@ def build(chapter: Chapter, parameters: dict[str, Any], lab: Lab) -> Report:
     measured = lab.run(module.experiments(**parameters))
     runs = map_leaves(lambda run: with_columns(run, RecordedColumns(run.columns)), measured)
     is_source_setting = lab.dataset.is_mnist and lab.model == MLP
-    claims = list(module.verdicts(runs))
+    with warnings.catch_warnings(action="ignore"):  # of numbers that are not finite, and of axes that are empty
+        claims = list(module.verdicts(runs))
+        tables = build_tables(chapter, runs, chapter.published if is_source_setting else {})
+        module.figure(runs, Figure())
     if not is_source_setting or chapter.changed(parameters):
         claims = [replace(claim, published=None) for claim in claims]
-    tables = build_tables(chapter, runs, chapter.published if is_source_setting else {})
-    with warnings.catch_warnings(action="ignore"):  # of axes that are empty because all runs diverged
-        module.figure(runs, Figure())
     used = map_leaves(lambda run: with_columns(run, {name: run[name] for name in sorted(run.columns.used)}), runs)
     return Report(chapter, parameters, lab.dataset, lab.model, tuple(lab.seeds), used, tables, claims)
 

@@ -75,11 +75,11 @@ def parabola_fit(x: ArrayLike, values: ArrayLike, at: ArrayLike) -> np.ndarray:
 def fraction_unexplained(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """Return 1 - R² (seeds,): the fraction of the variance of `values` that `fitted`, both (seeds, n), leaves.
 
-    NaN in `values` is ignored.
+    A row with NaN, because a run diverged, is NaN.
     """
+    mean = np.mean(values, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        mean = np.nansum(values, axis=1, keepdims=True) / np.isfinite(values).sum(axis=1, keepdims=True)
-        return np.nansum((values - fitted) ** 2, axis=1) / np.nansum((values - mean) ** 2, axis=1)
+        return ((values - fitted) ** 2).sum(axis=1) / ((values - mean) ** 2).sum(axis=1)
 
 
 def value_at_minimum(values: ArrayLike, criterion: ArrayLike) -> np.ndarray:
@@ -96,10 +96,10 @@ def value_at_minimum(values: ArrayLike, criterion: ArrayLike) -> np.ndarray:
 def ratio_to_minimum(values: ArrayLike) -> np.ndarray:
     """Return each entry of `values` (seeds, n) over the smallest of its row.
 
-    A row is NaN if its smallest entry is not finite: a run diverged, or none reached its target.
+    A row is NaN if an entry is not finite: a run diverged or did not reach its target, so the smallest is unknown.
     """
-    minimum = np.min(values, axis=1, keepdims=True)
-    return values / np.where(np.isfinite(minimum), minimum, np.nan)
+    known = np.where(np.isfinite(values).all(axis=1, keepdims=True), values, np.nan)
+    return known / np.min(known, axis=1, keepdims=True)
 
 
 def mask_diverged(values: ArrayLike, diverged: ArrayLike) -> np.ndarray:
@@ -116,22 +116,23 @@ def critical_batch_size(sizes: ArrayLike, steps: ArrayLike) -> tuple[np.ndarray,
     """Fit S(B) = S_min (1 + B_crit / B) to the steps that training takes to a target at batch size B.
 
     The law is that of McCandlish et al. (2018), (S / S_min - 1) (E / E_min - 1) = 1 with E = B S samples. It is fitted
-    to the logarithms of the finite values.
+    to the logarithms.
 
     Args:
         sizes: (n,) the batch sizes.
         steps: (seeds, n) the steps to the target; not finite if it was not reached.
 
     Returns:
-        (S_min, B_crit), each (seeds,); NaN if fewer than three values of a seed are finite.
+        (S_min, B_crit), each (seeds,); NaN if a value of a seed is not finite, or if there are fewer than three.
     """
     from scipy.optimize import least_squares
 
+    b = np.asarray(sizes)
+
     def fit(row):
-        finite = np.isfinite(row)
-        if finite.sum() < 3:
+        if not np.isfinite(row).all() or len(b) < 3:
             return np.nan, np.nan
-        b, log_steps = np.asarray(sizes)[finite], np.log(row[finite])
+        log_steps = np.log(row)
         start = log_steps.min(), np.log(np.median(b))
         return np.exp(least_squares(lambda p: p[0] + np.log1p(np.exp(p[1]) / b) - log_steps, start).x)
 
@@ -237,7 +238,8 @@ def claim(
     upper_bound = math.inf if below is None else below
     why = ""
     if not np.isfinite(values).all():
-        outcome, why = "undecided", f"{np.sum(~np.isfinite(values))} of {len(values)} runs have no number"
+        count = f"{np.sum(~np.isfinite(values))} of {len(values)} seeds have no finite number"
+        outcome, why = "undecided", f"{count}: runs diverged, for example, or did not reach their target"
     elif math.isnan(half):
         outcome, why = "undecided", "one seed has no interval"
     elif lower_bound < low and high < upper_bound:

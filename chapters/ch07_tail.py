@@ -61,13 +61,13 @@ def verdicts(runs):
         entries = counts.sum(axis=-1)  # (seeds, batch sizes)
         very_large = 4 * np.sqrt((power_sums[:, -1, 1] / entries[:, -1]).mean())  # 4 root mean squares at 1024
         centers = np.abs(run["edges"][0, 1:] + run["edges"][0, :-1]) / 2
-        inner = stats.mask_diverged(counts[:, :, 1:-1], np.isnan(power_sums[..., 1]))
+        inner = counts[:, :, 1:-1]
         tail = 1 + inner[..., centers > very_large].sum(axis=-1)
         small = inner[..., centers < very_large / 16].sum(axis=-1) / entries
-        longer = np.log10(tail[:, -1] / tail[:, 0])
+        longer = stats.mask_diverged(np.log10(tail[:, -1] / tail[:, 0]), run.diverged)
         text = f"Very large entries are far more frequent at 1024 than at 1, {when} (log₁₀ of the ratio)."
         yield claim(text, longer, above=1, published=3)
-        unlike = small[:, 0] - small[:, -1]
+        unlike = stats.mask_diverged(small[:, 0] - small[:, -1], run.diverged)
         yield claim(f"Small entries are about as frequent, {when} (difference).", unlike, above=-0.2, below=0.2)
         shape = np.log(kurtosis(power_sums, entries))
         heavier = shape[:, -1] - shape[:, 0]

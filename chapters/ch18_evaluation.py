@@ -17,7 +17,7 @@ Exercises
 
 import numpy as np
 
-from bstudy import Cost, Evaluation, Recipe, claim, plots, stack
+from bstudy import Cost, Evaluation, Recipe, claim, plots, stack, stats
 
 PART = "VI. Cost"
 
@@ -50,7 +50,7 @@ def figure(runs, fig):
 
 def verdicts(runs):
     results = runs["results"]
-    different = np.ptp(results["accuracy"], axis=1)
+    different = stats.mask_diverged(np.ptp(results["accuracy"], axis=1), results.diverged)
     unit = "percentage points"
     yield claim("The accuracy is the same at every batch size (range).", different, below=0.01, unit=unit)
     rounding = np.ptp(results["loss"], axis=1) / results["loss"].mean(axis=1)

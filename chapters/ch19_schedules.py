@@ -18,7 +18,7 @@ Exercises
 
 import numpy as np
 
-from bstudy import Recipe, claim, map_leaves, plots
+from bstudy import Recipe, claim, map_leaves, plots, stats
 
 PART = "VII. Changing the batch, and many devices"
 LINES = {  # the two runs of a pair share a color
@@ -67,7 +67,10 @@ def figure(runs, fig):
 
 def verdicts(runs):
     accuracy = {role: run.final("test_accuracy", over=3) for role, run in runs.items()}
-    updates = {role: np.full(len(run.seeds), run.experiment.steps(run.samples)[-1]) for role, run in runs.items()}
+    updates = {
+        role: stats.mask_diverged(np.full(len(run.seeds), run.experiment.steps(run.samples)[-1]), run.diverged)
+        for role, run in runs.items()
+    }
     for grown, decayed in (("batch grown", "rate decayed"), ("AdaBatch, doubled", "AdaBatch, fixed")):
         gain = accuracy[grown] - accuracy[decayed]
         yield claim(f"“{grown}” ends as “{decayed}” does.", gain, above=-0.5, below=0.5, unit="percentage points")

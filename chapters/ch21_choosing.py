@@ -72,9 +72,11 @@ def verdicts(runs):
     epochs, scales = stack(runs["noise"], lambda run: run.table()["noise scale"])
     yield claim("The noise scale grows along the run (doublings).", np.log2(scales[:, -1] / scales[:, 0]), above=0)
     first_run, *_ = runs["target"][sizes[0]].values()
-    before = (runs["run"]["test_accuracy"][:, epochs] <= first_run.experiment.accuracy) | np.equal(epochs, epochs[0])
+    after = runs["run"]["test_accuracy"][:, epochs] > first_run.experiment.accuracy  # false if the run diverged
+    before = ~after | np.equal(epochs, epochs[0])
     ratio = np.mean(np.log2(scales), axis=1, where=before) - np.log2(critical)
     yield claim("Up to the target it is B_crit within a factor of 4 (doublings).", ratio, above=-2, below=2)
-    distance = np.abs(np.log(sizes) - np.log(np.maximum(critical * machine, 1))[:, None] / 2)
+    between = np.clip(np.sqrt(critical * machine), sizes[0], sizes[-1])
+    distance = np.abs(np.log(sizes) - np.log(between)[:, None])
     ratio = stats.value_at_minimum(stats.ratio_to_minimum(seconds), distance)
     yield claim("The batch size between the two limits is fast (ratio to the fastest).", ratio, below=1.5)

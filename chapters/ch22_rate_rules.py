@@ -5,7 +5,7 @@ Claim     A batch of k times as many samples takes k times as large a step with 
 Compare   Three rules, from one learning rate for the smallest batch: the same rate for all, a rate in proportion to √B,
           and one in proportion to B. How many epochs each takes to the same test accuracy.
 Look for  A flat curve: as many samples as the smallest batch needs, in fewer steps. When a rule's curve turns upward,
-          there is no more to gain; at the top of the figure, the target was not reached at all.
+          there is no more to gain; if it has no point at a batch size, a run did not reach the target there.
 Source    Goyal et al. (2017) for SGD; Malladi et al. (2022) for Adam's square root; McCandlish et al. (2018) for the
           end of both.
 
@@ -44,8 +44,8 @@ def experiments(
 
 
 def epochs_to_target(run):
-    """Return (seeds,) the epochs to the target, or the maximum if it was not reached."""
-    return np.fmin(run["epochs"], run.experiment.phase.epochs)
+    """Return (seeds,) the epochs to the target; NaN if it was not reached, because no ratio is known then."""
+    return np.where(np.isfinite(run["epochs"]), run["epochs"], np.nan)
 
 
 def figure(runs, fig):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bstudy import Cost, Lab, leaves, map_leaves
+from bstudy import Cost, Evaluation, Lab, Runs, TimeToTarget, leaves, map_leaves
 from bstudy.chapter import chapters, option_name
 from bstudy.chapters.parameters import PARAMETER_HELP
 from bstudy.cli import main
@@ -154,6 +154,51 @@ def test_with_one_seed_it_decides_nothing(chapter, make_lab):
     claims = build_tiny(chapter, make_lab(1)).claims
     assert {claim.outcome for claim in claims} == {"undecided"}
     assert {claim.why for claim in claims} == {"one seed has no interval"}
+
+
+def with_second_seed(run, value, diverged):
+    """Return the run as it is if its second seed diverged, or did not reach a target."""
+    columns = {name: np.array(column) for name, column in run.columns.items()}
+    for column in columns.values():
+        if column.dtype.kind == "f":
+            column[1] = value
+    if isinstance(run.experiment, Evaluation):
+        columns["accuracy"][1] = 10.0  # of NaN in place of logits
+    return Runs(run.experiment, run.seeds, columns, [False, diverged], run.metadata, run.samples)
+
+
+def test_no_verdict_rests_on_a_run_that_diverged(chapter, page):
+    def diverge(run):  # what Cost measures is of random data
+        return run if isinstance(run.experiment, Cost) else with_second_seed(run, np.nan, diverged=True)
+
+    runs = map_leaves(diverge, page.runs)
+    of_cost = [each for each in page.claims if chapter.number == 15 or "takes more" in each.claim]
+    with np.errstate(all="ignore"):
+        decided = [each for each in chapter.module.verdicts(runs) if each.outcome != "undecided"]
+    assert {each.claim for each in decided} <= {each.claim for each in of_cost}
+
+
+@pytest.mark.parametrize("number", [16, 21, 22])
+def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_lab):
+    def miss(run):
+        return with_second_seed(run, np.inf, diverged=False) if isinstance(run.experiment, TimeToTarget) else run
+
+    page = build_tiny(CHAPTERS[number - 1], make_lab(2))
+    with np.errstate(all="ignore"):
+        claims = [*page.chapter.module.verdicts(map_leaves(miss, page.runs))]
+    of_target = [each for each in claims if not each.claim.startswith("The noise scale grows")]
+    assert len(of_target) > 1
+    assert {each.outcome for each in of_target} == {"undecided"}
+    assert {each.why for each in of_target} == {
+        "1 of 2 seeds have no finite number: runs diverged, for example, or did not reach their target"
+    }
+
+
+@pytest.mark.parametrize("changes", [{"target_accuracy": 100.0, "epochs": 1}, {"sgd_learning_rate": 1e30}], ids=str)
+def test_rules_are_not_compared_if_no_run_reached_the_target(changes, make_lab):
+    first, *_ = build_tiny(CHAPTERS[21], make_lab(2), **changes).claims
+    assert first.outcome == "undecided"
+    assert first.why.startswith("2 of 2 seeds have no finite number")
 
 
 @pytest.mark.parametrize("chapter", DIVERGING, ids=lambda chapter: chapter.name)

@@ -18,10 +18,11 @@ from bstudy import (
     rank_correlation,
 )
 from bstudy.errors import InvalidInput
-from bstudy.stats import confidence_interval, mask_diverged, parabola_fit, value_at_minimum
+from bstudy.stats import confidence_interval, mask_diverged, parabola_fit, ratio_to_minimum, value_at_minimum
 
 VALUES = np.random.default_rng(0).normal(3, 1, size=(5, 4))
 X = np.array([1.0, 2, 4, 8])
+NO_NUMBER = "seeds have no finite number: runs diverged, for example, or did not reach their target"
 DIVERGED = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
 
 
@@ -65,8 +66,10 @@ def test_a_claim_is_decided_by_its_interval(values, bounds, outcome):
     ("values", "why"),
     [
         ([5.0], "one seed has no interval"),
-        ([5.0, math.nan, 5.0], "1 of 3 runs have no number"),
-        ([math.inf, 5.0, math.nan], "2 of 3 runs have no number"),
+        ([5.0, math.nan, 5.0], f"1 of 3 {NO_NUMBER}"),
+        ([math.inf, 5.0, math.nan], f"2 of 3 {NO_NUMBER}"),
+        ([-math.inf, -math.inf], f"2 of 2 {NO_NUMBER}"),
+        ([math.nan], f"1 of 1 {NO_NUMBER}"),
         ([1.0, 3.0], "the interval crosses the bound"),
     ],
 )
@@ -105,7 +108,8 @@ def test_rank_correlation_and_unexplained_fraction_are_those_of_scipy():
 
 
 def test_fits_of_diverged_runs_are_nan_and_no_error():
-    for found in (power_law_exponent(X, DIVERGED), rank_correlation(DIVERGED, VALUES)):
+    fits = power_law_exponent(X, DIVERGED), rank_correlation(DIVERGED, VALUES), fraction_unexplained(DIVERGED, VALUES)
+    for found in fits:
         assert np.isnan(found).tolist() == [False, False, True, False, False]
 
 
@@ -121,10 +125,20 @@ def test_counts_of_diverged_runs_become_nan():
 
 def test_the_critical_batch_size_is_found_again():
     sizes = np.array([16, 64, 256, 1024])
-    steps = np.stack([100 * (1 + 200 / sizes), 50 * (1 + 30 / sizes), [np.inf, np.inf, 9, 8]])
+    steps = np.stack([100 * (1 + 200 / sizes), 50 * (1 + 30 / sizes)])
     minimum, critical = critical_batch_size(sizes, steps)
-    np.testing.assert_allclose(minimum, [100, 50, np.nan], rtol=1e-5)
-    np.testing.assert_allclose(critical, [200, 30, np.nan], rtol=1e-5)
+    np.testing.assert_allclose(minimum, [100, 50], rtol=1e-5)
+    np.testing.assert_allclose(critical, [200, 30], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [[9, 8, 7, math.inf], [math.nan, 9, 8, 7], [9, 8]], ids=str)
+def test_the_critical_batch_size_is_unknown_if_a_target_was_not_reached_or_with_two_batch_sizes(steps):
+    assert np.isnan(critical_batch_size([16, 64, 256, 1024][: len(steps)], [steps])).all()
+
+
+def test_the_ratio_to_the_smallest_is_unknown_if_one_entry_is():
+    ratios = ratio_to_minimum([[4, 2, 8], [1, 2, math.inf], [1, math.nan, 2]])
+    np.testing.assert_array_equal(ratios, [[2, 1, 4], [math.nan] * 3, [math.nan] * 3])
 
 
 def test_the_seconds_of_a_step_are_found_again_and_never_negative():
