@@ -238,8 +238,9 @@ def claim(
     upper_bound = math.inf if below is None else below
     why = ""
     if not np.isfinite(values).all():
-        count = f"{np.sum(~np.isfinite(values))} of {len(values)} seeds have no finite number"
-        outcome, why = "undecided", f"{count}: runs diverged, for example, or did not reach their target"
+        count = f"{np.sum(~np.isfinite(values))} of {len(values)} seeds"
+        outcome = "undecided"
+        why = f"no finite number for {count}: runs diverged, for example, or did not reach their target"
     elif math.isnan(half):
         outcome, why = "undecided", "one seed has no interval"
     elif lower_bound < low and high < upper_bound:

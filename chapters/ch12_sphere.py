@@ -53,7 +53,10 @@ MARKERS = {"small batch": "o", "large batch": "o", "larger steps": "s", "more ep
 
 
 def figure(runs, fig):
-    for layer, axes in enumerate(fig.subplots(1, 3, subplot_kw={"projection": "polar"})):
+    layers = runs["Adam"]["layer_norms"].shape[-1]
+    rows = int(np.ceil(np.sqrt(layers / 4)))
+    for layer in range(layers):
+        axes = fig.add_subplot(rows, -(-layers // rows), layer + 1, projection="polar")
         for role, run in runs.items():
             radius = run["layer_norms"][:, -1, layer] / run["layer_norms"][:, 0, layer]
             angle = np.arccos(np.clip(run["cosines"][:, -1, layer], -1, 1))

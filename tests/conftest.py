@@ -19,6 +19,9 @@ from keras import Input, Sequential, layers
 def small(input_shape, classes):
     hidden = [layers.Dense(8, activation="relu"), layers.Dense(8, activation="relu")]
     return Sequential([Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+
+def one_layer(input_shape, classes):
+    return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes, use_bias=False)])
 """
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
 VARIABLES = ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG")

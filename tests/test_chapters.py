@@ -3,6 +3,8 @@
 import ast
 import inspect
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,14 +49,25 @@ DIVERGING = [
 ]
 
 
+OTHER_MODELS = ("small_models:one_layer", "readers_model:my_function", "cnn")
+WITH_OTHER_MODELS = [
+    pytest.param(
+        chapter, model, marks=[pytest.mark.slow] * (model != OTHER_MODELS[0] or chapter.number not in (12, 13))
+    )
+    for chapter in CHAPTERS
+    for model in OTHER_MODELS
+]
+README = Path(__file__).parents[1] / "README.md"
+
+
 @pytest.fixture(scope="module")
 def make_lab(tiny, small_model, get_trainer, tmp_path_factory):
-    """make_lab(seeds) returns a Lab; all have one store, so that a chapter reads what another one measured."""
+    """make_lab(seeds, model) returns a Lab; all have one store, so that a chapter reads what another one measured."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BSTUDY_HOME", str(folder))  # the fixtures of a module run before `home`
         patch.setattr("bstudy.worker.make_trainer", get_trainer)
-        yield lambda seeds: Lab(tiny, seeds, Store(folder), quiet=True, model=small_model, jobs=1)
+        yield lambda seeds, model=small_model: Lab(tiny, seeds, Store(folder), quiet=True, model=model, jobs=1)
 
 
 def build_tiny(chapter, lab, **changes):
@@ -190,7 +203,7 @@ def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_la
     assert len(of_target) > 1
     assert {each.outcome for each in of_target} == {"undecided"}
     assert {each.why for each in of_target} == {
-        "1 of 2 seeds have no finite number: runs diverged, for example, or did not reach their target"
+        "no finite number for 1 of 2 seeds: runs diverged, for example, or did not reach their target"
     }
 
 
@@ -198,7 +211,7 @@ def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_la
 def test_rules_are_not_compared_if_no_run_reached_the_target(changes, make_lab):
     first, *_ = build_tiny(CHAPTERS[21], make_lab(2), **changes).claims
     assert first.outcome == "undecided"
-    assert first.why.startswith("2 of 2 seeds have no finite number")
+    assert first.why.startswith("no finite number for 2 of 2 seeds")
 
 
 @pytest.mark.parametrize("chapter", DIVERGING, ids=lambda chapter: chapter.name)
@@ -232,6 +245,28 @@ def test_it_runs_on_two_classes_with_batches_of_one_sample_and_of_all(chapter, s
     show(page, write(page, tmp_path / "out", ("png",), "page"))
     assert capsys.readouterr().out
     assert all(np.isfinite(claim.estimate) or claim.outcome == "undecided" for claim in page.claims)
+
+
+@pytest.fixture(scope="module")
+def readers_model(tmp_path_factory):
+    """Make the README's model importable as readers_model:my_function."""
+    folder = tmp_path_factory.mktemp("readme")
+    (text,) = re.findall(r"```python\n(import keras\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (folder / "readers_model.py").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+
+
+@pytest.mark.usefixtures("readers_model")
+@pytest.mark.parametrize(("chapter", "model"), WITH_OTHER_MODELS)
+def test_it_runs_with_models_of_fewer_or_more_layers(chapter, model, make_lab, tmp_path, capsys, redrawn):
+    page = build_tiny(chapter, make_lab(1, model))
+    drawing, numbers = write(page, tmp_path, ("svg",), "page")
+    show(page, [])
+    assert f"model {model}" in " ".join(capsys.readouterr().out.split())
+    assert {each.outcome for each in page.claims} == {"undecided"}
+    assert redrawn(json.loads(numbers.read_text(encoding="utf-8"))) == drawing.read_bytes()
 
 
 def test_every_parameter_is_explained_once():

@@ -61,6 +61,12 @@ def test_a_trial_equals_numpy(tiny, measure_small, numpy_gradients, frozen):
     assert differs.all() != frozen  # frozen weights have one mean gradient, however it is computed
 
 
+@pytest.mark.usefixtures("small_model")
+def test_the_last_layer_may_have_no_bias(measure):
+    columns = measure(trials(batch_sizes=(4, 16), trials=1), model="small_models:one_layer").columns
+    assert columns["entries"][:, 0].tolist() == [16 * 3, 16 * 3]
+
+
 def test_a_trial_draws_the_same_samples_whatever_the_fields_are(tiny):
     first, second, third = rows_of(tiny, trials())
     assert len(first) == 16

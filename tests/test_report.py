@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bstudy import Recipe, Runs, claim, leaves, map_leaves, report, terminal
+from bstudy import Recipe, Runs, claim, leaves, map_leaves, plots, report, terminal
 from bstudy.chapter import chapter
 from bstudy.errors import BstudyError
 from bstudy.models import MLP, find_model
@@ -18,8 +18,8 @@ ADAM = Recipe.adam(64, 0.01, 30)
 class MadeUpLab:
     """Takes the place of a Lab: its results are random."""
 
-    def __init__(self, dataset, seeds=3, model=MLP):
-        self.dataset, self.seeds, self.model = dataset, range(seeds), model
+    def __init__(self, dataset, seeds=3, model=MLP, layers=3):
+        self.dataset, self.seeds, self.model, self.layers = dataset, range(seeds), model, layers
 
     def run(self, experiments):
         return map_leaves(self.make_up, experiments)
@@ -29,8 +29,8 @@ class MadeUpLab:
         names = ("test_accuracy", "weight_distance", "bias_distance", "weight_norm", "unused")
         columns = {name: random.normal(90, 1, (seeds, recipe.epochs + 1)).astype(np.float32) for name in names}
         columns |= {
-            "cosines": random.uniform(size=(seeds, recipe.epochs + 1, 3)),
-            "layer_norms": np.ones((seeds, 31, 3)),
+            "cosines": random.uniform(size=(seeds, recipe.epochs + 1, self.layers)),
+            "layer_norms": np.ones((seeds, 31, self.layers)),
         }
         columns["final_train_accuracy"] = random.normal(99, 1, seeds)
         metadata = [{"bstudy": "0.2", "device": "CPU", "threads": 2}] * seeds
@@ -44,9 +44,9 @@ def as_mnist(tiny, monkeypatch):
     return tiny
 
 
-def build(number, dataset, seeds=3, model=MLP, **changes):
+def build(number, dataset, seeds=3, model=MLP, layers=3, **changes):
     found = chapter(number)
-    return report.build(found, found.parameters | changes, MadeUpLab(dataset, seeds, model))
+    return report.build(found, found.parameters | changes, MadeUpLab(dataset, seeds, model, layers))
 
 
 def as_json(page):
@@ -145,6 +145,17 @@ def test_evidence_has_the_digits_that_the_interval_supports():
     assert report.format_estimate(claim("c", [5.0, 5.0], above=0)) == "5.00 [5.00, 5.00]"
     assert report.format_estimate(claim("c", [np.nan], above=0)) == "no estimate"
     assert report.format_evidence(claim("c", [5.0], above=0)) == "5.00; held if above 0; one seed has no interval"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4, 9])
+def test_a_model_may_have_any_number_of_layers(tiny, layers):
+    page = build(12, tiny, layers=layers)
+    with plots.style("page"):
+        titles = [axes.get_title(loc="left") for axes in page.draw().axes]
+    assert titles == [f"layer {layer + 1}" for layer in range(layers)]
+    cells = as_json(page)["tables"][0]["rows"][0]["cells"]
+    assert [name for name in cells if "cosine" in name] == [f"cosine, layer {layer + 1}" for layer in range(layers)]
+    assert np.isfinite([each.estimate for each in page.claims]).all()
 
 
 def test_a_diverged_number_is_a_dash():

@@ -77,6 +77,14 @@ def test_rescaled_layers_compute_the_same_function(tiny, weights, numpy_gradient
     np.testing.assert_allclose(rescale_layers(weights, 10.0)[0], 10 * weights[0])
 
 
+def test_a_model_of_one_layer_cannot_be_rescaled():
+    one_layer = [np.ones((4, 3), np.float32), np.ones(3, np.float32)]
+    assert rescale_layers(one_layer, 1.0) is one_layer
+    for weight, rescaled in zip(one_layer, rescale_layers(one_layer, 10.0), strict=True):
+        assert rescaled.shape == weight.shape
+        assert np.isnan(rescaled).all()
+
+
 def test_a_search_ends_when_it_is_closed():
     ticks = []
 

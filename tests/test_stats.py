@@ -22,7 +22,7 @@ from bstudy.stats import confidence_interval, mask_diverged, parabola_fit, ratio
 
 VALUES = np.random.default_rng(0).normal(3, 1, size=(5, 4))
 X = np.array([1.0, 2, 4, 8])
-NO_NUMBER = "seeds have no finite number: runs diverged, for example, or did not reach their target"
+REASONS = "runs diverged, for example, or did not reach their target"
 DIVERGED = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
 
 
@@ -66,10 +66,10 @@ def test_a_claim_is_decided_by_its_interval(values, bounds, outcome):
     ("values", "why"),
     [
         ([5.0], "one seed has no interval"),
-        ([5.0, math.nan, 5.0], f"1 of 3 {NO_NUMBER}"),
-        ([math.inf, 5.0, math.nan], f"2 of 3 {NO_NUMBER}"),
-        ([-math.inf, -math.inf], f"2 of 2 {NO_NUMBER}"),
-        ([math.nan], f"1 of 1 {NO_NUMBER}"),
+        ([5.0, math.nan, 5.0], f"no finite number for 1 of 3 seeds: {REASONS}"),
+        ([math.inf, 5.0, math.nan], f"no finite number for 2 of 3 seeds: {REASONS}"),
+        ([-math.inf, -math.inf], f"no finite number for 2 of 2 seeds: {REASONS}"),
+        ([math.nan], f"no finite number for 1 of 1 seeds: {REASONS}"),
         ([1.0, 3.0], "the interval crosses the bound"),
     ],
 )

@@ -93,7 +93,8 @@ class GradientTrials(Experiment):
             trainer.set_optimizer("sgd", self.learning_rate)
         x, y = context.trainer.training_data
         start = [tf.constant(weight) for weight in context.trained_weights()]
-        sizes, entries = self.batch_sizes, context.trained_weights()[-2].size
+        sizes, variables = self.batch_sizes, context.trainer.model.trainable_variables
+        entries = np.prod(variables[last_kernel(context.trainer.model)].shape)
 
         def gradients(thread, rows):
             """Return G of every second batch size, from the first or the second on."""

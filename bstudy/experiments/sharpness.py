@@ -155,11 +155,16 @@ def unflatten(vector: np.ndarray, like: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def rescale_layers(weights: list[np.ndarray], factor: float) -> list[np.ndarray]:
-    """Return the first layer times `factor` and the second layer's kernel divided by it: for ReLU the same function."""
+    """Return the first layer times `factor` and the second layer's kernel divided by it: for ReLU the same function.
+
+    The weights of a model without a second kernel become NaN, because it cannot be rescaled.
+    """
     if factor == 1:
         return weights
-    second = [i for i, weight in enumerate(weights) if weight.ndim > 1][1]
-    factor = np.float32(factor)
+    _, *others = [i for i, weight in enumerate(weights) if weight.ndim > 1]
+    if not others:
+        return [weight * np.float32(np.nan) for weight in weights]
+    second, factor = others[0], np.float32(factor)
     first = [weight * factor for weight in weights[:second]]
     return [*first, weights[second] / factor, *weights[second + 1 :]]
 
