@@ -292,9 +292,14 @@ def results(key, clear, yes):
             click.echo(f"Deleted {what}.")
         return
     for each in keys:
-        if result := store.read(each):
+        try:
+            result = store.read(each)
+        except BstudyError as error:  # the others can still be listed
+            click.echo(f"bstudy: {error}", err=True)
+            continue
+        if result is not None:
             done = "" if result.complete else f", {100 * result.progress:.0f} % done"
-            about = result.metadata
+            about = dict.fromkeys(("dataset", "model", "seed", "kind", "label"), "?") | result.metadata
             model = "" if about["model"] == "mlp" else f", {about['model']}"
             setting = f"{about['dataset']}{model}  seed {about['seed']}"
             click.echo(f"{each[:10]}  {setting}  {about['kind']}: {about['label']}{done}")
@@ -302,6 +307,6 @@ def results(key, clear, yes):
                 from bstudy.report import to_json
 
                 last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
-                click.echo(to_json(about | {"last values": last}), nl=False)
+                click.echo(to_json(result.metadata | {"last values": last}), nl=False)
     if not key:
         click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {store.folder}")

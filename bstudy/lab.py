@@ -12,7 +12,7 @@ import numpy as np
 from bstudy import distribute, machine, plan
 from bstudy.data import Dataset, load
 from bstudy.engines import InProcess, Processes
-from bstudy.errors import Interrupted, InvalidInput, NotMeasured, WorkerDone
+from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured, WorkerDone
 from bstudy.experiments.base import Experiment, Runs, leaves, map_leaves, positive_int
 from bstudy.models import MLP, ModelSpec, find_model
 from bstudy.processes import stdout_to_stderr
@@ -187,6 +187,13 @@ class Lab:
 
     def _runs(self, experiment):
         results = [self.store.read(self._key(experiment, seed)) for seed in self.seeds]
+        shapes = [{name: column.shape for name, column in result.columns.items()} for result in results]
+        if any(each != shapes[0] for each in shapes):
+            keys = ", ".join(self._key(experiment, seed)[:10] for seed in self.seeds)
+            raise BstudyError(
+                f"the results of {experiment} do not have the same columns for all seeds; "
+                f"delete the wrong one of {keys} with 'bstudy results KEY --clear'"
+            )
         columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
         diverged, metadata = [result.diverged for result in results], [result.metadata for result in results]
         return Runs(experiment, self.seeds, columns, diverged, metadata, len(self.dataset.x_train))

@@ -6,12 +6,14 @@ killed leaves the old entry or the new one, never half of one.
 """
 
 import contextlib
+import errno
 import io
 import json
 import logging
 import os
 import re
 import socket
+import stat
 import time
 import uuid
 import zipfile
@@ -26,7 +28,7 @@ import platformdirs
 
 from bstudy.errors import BstudyError, InvalidInput
 
-FORMAT = 2
+FORMAT = 3
 DAY = 24 * 3600
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,21 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a device or a named pipe, which would be waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file")
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write(file)` on a temporary file next to `path`, then rename it.
+    """Call `write(file)` on a temporary file next to `path`, then rename it. A link is replaced, not followed.
 
     Raises:
         OSError: it cannot be written; the old file is unchanged then.
@@ -74,7 +89,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -104,11 +119,12 @@ class Store:
 
     def write(self, key: str, result: Result) -> None:
         """Store the result under this key, on disk if possible."""
-        about = {"format": FORMAT, "key": key, "saved": int(time.time()), "metadata": result.metadata}
+        about = {"format": FORMAT, "key": key, "metadata": result.metadata}
         about |= {"progress": result.progress, "diverged": bool(result.diverged)}
-        about |= {"columns": [*result.columns], "state": [*result.state]}
-        arrays = {f"columns/{name}": array for name, array in result.columns.items()}
-        arrays |= {f"state/{name}": array for name, array in result.state.items()}
+        arrays = {}
+        for part, named in (("columns", result.columns), ("state", result.state)):
+            about[part] = {name: [np.asarray(array).dtype.str, np.shape(array)] for name, array in named.items()}
+            arrays |= {f"{part}/{name}": array for name, array in named.items()}
         try:
             write_atomically(self._path(key), lambda file: np.savez(file, about=json.dumps(about), **arrays))
             self.in_memory.pop(key, None)
@@ -136,7 +152,7 @@ class Store:
             return self.in_memory[key]
         path = self._path(key)
         try:
-            content = open(path, "rb")  # noqa: SIM115 - closed below; an error before that is no damage
+            content = open_regular(path)  # an error before it is open is no damage
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -145,10 +161,12 @@ class Store:
             with content, zipfile.ZipFile(content) as archive:
                 return _read_entry(archive, key, state)
         except Exception as error:  # anything that zipfile and NumPy make of damaged bytes
-            renamed = path.with_suffix(".damaged")
-            with contextlib.suppress(OSError):
-                os.replace(path, renamed)
-            log.warning("A stored result is damaged (%s); renamed to %s, and measured again.", error, renamed)
+            kept = path.with_suffix(".damaged")
+            try:
+                os.replace(path, kept)
+            except OSError:
+                kept = path
+            log.warning("A stored result is damaged (%s); kept as %s, and measured again.", error, kept)
             return None
 
     def progress(self, key: str, state: bool = False) -> float:
@@ -180,12 +198,23 @@ class Store:
             lock.release()
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Return the stored keys that begin with `prefix`, sorted."""
-        return sorted(path.stem for path in self.folder.glob("[!.]*.npz") if path.stem.startswith(prefix))
+        """Return the stored keys that begin with `prefix`, sorted.
+
+        Raises:
+            BstudyError: the folder cannot be read.
+        """
+        try:
+            names = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BstudyError(f"{self.folder} cannot be read: {error.strerror}") from None
+        keys = (name.removesuffix(".npz") for name in names if name.endswith(".npz") and name[0] != ".")
+        return [key for key in keys if key.startswith(prefix)]
 
     def size(self) -> int:
         """Return the bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
+        return sum(self._path(key).lstat().st_size for key in self.keys())
 
     def remove(self, key: str) -> None:
         """Delete the entry of this key.
@@ -224,13 +253,19 @@ def _read_entry(archive: zipfile.ZipFile, key: str, state: bool) -> Result | Non
     def array(member):  # read whole, since only then is its checksum compared
         return np.lib.format.read_array(io.BytesIO(archive.read(f"{member}.npy")), allow_pickle=False)
 
+    def arrays(part):
+        found = {name: array(f"{part}/{name}") for name in about[part]}
+        if {name: [each.dtype.str, list(each.shape)] for name, each in found.items()} != about[part]:
+            raise ValueError(f"its {part} are not those that were written")
+        return found
+
     about = json.loads(array("about").item())
     if about["format"] != FORMAT:
         return None
     if about["key"] != key:
         raise ValueError("it belongs to another key")
-    result = Result({}, {}, about["metadata"], about["progress"], about["diverged"])
-    result.columns = {name: array(f"columns/{name}") for name in about["columns"]}
-    if state:
-        result.state = {name: array(f"state/{name}") for name in about["state"]}
+    metadata, progress, diverged = {**about["metadata"]}, about["progress"], about["diverged"]
+    result = Result(arrays("columns"), arrays("state") if state else {}, metadata, progress, diverged)
+    if not 0 <= progress <= 1 or (result.complete and not result.columns):
+        raise ValueError(f"it has {len(result.columns)} columns, and its progress is {progress}")
     return result

@@ -167,6 +167,18 @@ def test_results_are_listed_printed_and_deleted(stored, call, tmp_path):
     assert len(call("results", BSTUDY_HOME=home).stdout.splitlines()) == 6
 
 
+def test_an_entry_that_cannot_be_read_does_not_hide_the_others(call, home):
+    store = Store()
+    for key, metadata in (("a" * 64, {"dataset": "tiny", "model": "cnn", "seed": 3}), ("c" * 64, {})):
+        store.write(key, Result({"loss": np.ones(2)}, {}, metadata))
+    (store.folder / f"{'b' * 64}.npz").mkdir()
+    done = call("results")
+    assert done.exit_code == 0
+    assert done.stderr == f"bstudy: {store.folder / ('b' * 64)}.npz cannot be read: it is not a regular file\n"
+    assert done.stdout.splitlines()[:2] == ["aaaaaaaaaa  tiny, cnn  seed 3  ?: ?", "cccccccccc  ?, ?  seed ?  ?: ?"]
+    assert json.loads(call("results", "c").stdout.partition("\n")[2]) == {"last values": {"loss": [1.0]}}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_stops_with_a_sentence_and_status_130(tmp_path, tiny_file):
     words = ["train", "--batch-size", "1", "--learning-rate", "0.001", "--epochs", "9999", "--dataset", str(tiny_file)]

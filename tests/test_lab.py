@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bstudy import Cost, GradientTrials, Lab, NoiseScale, Recipe, Trainer, worker
-from bstudy.errors import Interrupted, InvalidInput, NotMeasured
+from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured
 from bstudy.experiments import gradient_trials
 from bstudy.experiments.gradient_trials import trial_rows
 from bstudy.machine import Machine
@@ -137,6 +137,25 @@ def test_a_start_with_damaged_weights_is_trained_again(lab, epochs, caplog):
     assert len(epochs) == 3
     assert np.isfinite(lab().run(NoiseScale(START, 8, 16, 2))["noise_trace"]).all()
     assert len(epochs) == 6
+    assert "damaged" in caplog.text
+
+
+def test_results_with_other_columns_than_those_of_other_seeds_are_named(lab):
+    lab(2).run(START)
+    first, second = key(lab(), START, 0), key(lab(), START, 1)
+    result = Store().read(second)
+    del result.columns["test_loss"]
+    Store().write(second, result)
+    with pytest.raises(
+        BstudyError, match=f"not have the same columns .* delete the wrong one of {first[:10]}, {second[:10]} w"
+    ):
+        lab(2).run(START)
+
+
+def test_a_complete_result_without_columns_is_measured_again(lab, epochs, caplog):
+    Store().write(key(lab(), START), Result({}))
+    assert np.isfinite(lab().run(START)["test_loss"]).all()
+    assert len(epochs) == 3
     assert "damaged" in caplog.text
 
 

@@ -1,10 +1,13 @@
 """Results on disk: no damage is taken for a result, a full disk loses none, and locks are free after a kill."""
 
 import contextlib
+import io
+import json
 import os
 import socket
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,6 +90,84 @@ def test_a_damaged_entry_is_renamed_and_reported(caplog):
     assert_equal(store.read(KEY, state=True), result())
 
 
+def rewrite(path, **changes):
+    """Write an entry again by hand, with changes in its description; None leaves a name out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(np.load(io.BytesIO(members.pop("about.npy"))).item()) | changes
+    about = {name: value for name, value in about.items() if value is not None}
+    arrays = {name.removesuffix(".npy"): np.load(io.BytesIO(content)) for name, content in members.items()}
+    with open(path, "wb") as file:
+        np.savez(file, about=json.dumps(about), **arrays)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"columns": {}},
+        {"columns": None},
+        {"columns": ["loss", "final"]},
+        {"columns": {"loss": ["<f4", [2]], "final": ["<f4", []]}},
+        {"columns": {"loss": ["<f8", [3]], "final": ["<f4", []]}},
+        {"columns": {"other": ["<f4", [3]]}},
+        {"state": {"weight_0": ["<f8", [4]]}},
+        {"metadata": ["tiny"]},
+        {"metadata": None},
+        {"progress": 7},
+        {"progress": "all"},
+    ],
+    ids=str,
+)
+def test_an_entry_without_the_arrays_that_were_written_is_damaged(changes, caplog):
+    store = Store()
+    store.write(KEY, result())
+    path = store.folder / f"{KEY}.npz"
+    rewrite(path)
+    assert_equal(store.read(KEY, state=True), result())
+    rewrite(path, **changes)
+    assert store.read(KEY, state=True) is None
+    assert "A stored result is damaged" in caplog.text
+    assert names(store) == [f"{KEY}.damaged"]
+
+
+def test_a_complete_result_without_columns_is_damaged(caplog):
+    Store().write(KEY, Result({}))
+    assert Store().read(KEY) is None
+    assert "it has 0 columns, and its progress is 1" in caplog.text
+
+
+def test_a_damaged_entry_that_cannot_be_renamed_is_measured_again(caplog):
+    store = Store()
+    store.write(KEY, result())
+    path = store.folder / f"{KEY}.npz"
+    path.write_bytes(b"not a zip file")
+    (path.with_suffix(".damaged") / "in the way").mkdir(parents=True)
+    assert store.read(KEY) is None
+    assert f"kept as {path}, and measured again" in caplog.text
+
+
+@posix
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_an_entry_that_is_no_file_is_reported_and_not_waited_for(make):
+    store = Store()
+    store.folder.mkdir(parents=True)
+    make(store.folder / f"{KEY}.npz")
+    with pytest.raises(BstudyError, match=r"aaa\.npz cannot be read: it is not a regular file"):
+        store.read(KEY)
+
+
+@posix
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("elsewhere", path)])
+def test_a_lock_that_is_no_file_is_not_waited_for(make):
+    store = Store()
+    store.folder.mkdir(parents=True)
+    (store.folder / "elsewhere").write_text("mine")
+    make(store.folder / f".{KEY}.lock")
+    with store.try_lock(KEY) as acquired:
+        assert acquired
+    assert (store.folder / "elsewhere").read_text() == "mine"
+
+
 def test_an_entry_of_another_format_is_no_result(monkeypatch, caplog):
     store = Store()
     with monkeypatch.context() as patch:
@@ -155,6 +236,27 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
         write_atomically(tmp_path / "file", fail)
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@posix
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to("mine")
+    write_atomically(tmp_path / "link", lambda file: file.write(b"new"))
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "link").read_text() == "new"
+    assert not (tmp_path / "link").is_symlink()
+
+
+@posix
+def test_a_temporary_file_that_is_there_already_is_not_written_to(tmp_path, monkeypatch):
+    (tmp_path / "mine").write_text("mine")
+    planted = tmp_path / ".planted"
+    planted.symlink_to("mine")
+    monkeypatch.setattr("bstudy.store.temporary_name", lambda path: planted)
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "file", lambda file: file.write(b"new"))
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_temporary_name_holds_host_process_and_a_random_part(tmp_path):
