@@ -114,7 +114,7 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     parameters = found.with_settings(settings, parameters)
     found.module.experiments(**parameters)  # reports a wrong value before the data are loaded
     lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
-    report.check_folder(out)
+    report.check_files(report.page_files(found.name, out, formats))
     page = report.build(found, parameters, lab)
     terminal.show(page, report.write(page, out, formats, style))
 
@@ -130,10 +130,11 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
 def write_book(dataset, seeds, out, model, devices, jobs, quiet):
     """Run all chapters, and write them as a folder of web pages."""
     from bstudy import html, report
+    from bstudy.chapter import chapters
     from bstudy.lab import Lab
 
     lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
-    report.check_folder(out)
+    report.check_files(html.files(chapters(), out))
     pages = html.build_pages(lab)
     paths = html.write(pages, out, lab, options.for_rerun(dataset, seeds, model))
     click.echo(f"{len(paths)} pages; begin with {paths[0]}")
@@ -158,21 +159,24 @@ def figures(dataset, seeds, settings, out, formats, style, model):
     from bstudy.chapter import chapters_with_settings
     from bstudy.findings import findings
     from bstudy.lab import Lab
+    from bstudy.store import MARK
 
     chapters = chapters_with_settings(settings)
     lab = Lab(dataset, seeds, model=model, measure=False)
-    report.check_folder(out)
-    missing = 0
+    summary, records, missing = out / "findings.md", [], 0
+    pages = (report.page_files(chapter.name, out, formats) for chapter, _ in chapters)
+    report.check_files([summary, *(path for page in pages for path in page)])
     for chapter, parameters in chapters:
         try:
-            paths = report.write(report.build(chapter, parameters, lab), out, formats, style)
-            click.echo("  ".join(map(str, paths)))
+            page = report.build(chapter, parameters, lab)
+            click.echo("  ".join(map(str, report.write(page, out, formats, style))))
+            records.append(page.record())
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
             command = f"{chapter.command(parameters)}{options.for_rerun(dataset, seeds, model)}"
             advice = f"; measure with: {command}" if isinstance(error, NotMeasured) else ""
             click.echo(f"bstudy: chapter {chapter.number}: {error}{advice}", err=True)
-    report.write_text(out / "findings.md", findings([chapter for chapter, _ in chapters], out))
+    report.write_text(summary, f"<!-- {MARK} -->\n\n{findings(records)}")
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
 
@@ -189,7 +193,7 @@ def figures(dataset, seeds, settings, out, formats, style, model):
 def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
     """Recommend a batch size for your data, model and machine."""
     from bstudy import report
-    from bstudy.advise import advise
+    from bstudy.advise import Advice, advise
     from bstudy.lab import Lab
 
     def log(text):
@@ -197,7 +201,7 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
             click.echo(f"Measuring {text} ...", err=True)
 
     lab = Lab(dataset, [0], quiet=True, model=model, jobs=1)
-    report.check_folder(out)
+    report.check_files(report.page_files(Advice.name, out, formats))
     advice = advise(lab, optimizer, budget, log)
     advice.show(report.write(advice, out, formats, style))
 
@@ -230,7 +234,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
     is_printed = json_file == Path("-")
     if json_file and not is_printed:
-        report.check_folder(json_file.parent)
+        report.check_files([json_file])
     numbers = report.final_numbers(lab.run({"run": recipe})["run"])
     if is_printed:
         click.echo(report.to_json(numbers), nl=False)
@@ -238,7 +242,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     for name, value in report.to_jsonable(numbers).items():
         click.echo(f"{name:18} {value}")
     if json_file:
-        report.write_text(json_file, report.to_json(numbers))
+        report.write_json(json_file, numbers)
 
 
 @main.command()

@@ -1,39 +1,37 @@
-"""The findings of all chapters as Markdown tables, from the JSON files that the chapters wrote. Judges nothing."""
+"""The findings of chapters as Markdown tables. Judges nothing."""
 
-import json
 from math import nan
-from pathlib import Path
 
-from bstudy.chapter import Chapter
+from bstudy.chapter import chapter
 from bstudy.report import MARKS, format_estimate
 from bstudy.stats import Claim
 
 
-def findings(chapters: list[Chapter], folder: Path) -> str:
-    """Return a page of Markdown on the JSON files in `folder`: each chapter's first claim, then all claims.
+def findings(records: list[dict]) -> str:
+    """Return a page of Markdown on the records of chapters, as `Report.record` returns them or a JSON file holds them.
 
-    The first table is for a README next to `chapters/` and `figures/`.
+    The first table has each chapter's first claim; it is for a README next to `chapters/` and `figures/`. The second
+    one has all claims.
     """
-    paths = [(chapter, folder / f"{chapter.name}.json") for chapter in chapters]
-    found = [(chapter, json.loads(path.read_text(encoding="utf-8"))) for chapter, path in paths if path.exists()]
     lines = ["| | finding, as claimed | first claim tested | measured | published | |", "|---|---|---|---|---|---|"]
     part = None
-    for chapter, record in found:
-        if chapter.part != part:
-            part = chapter.part
+    for record in records:
+        if record["part"] != part:
+            part = record["part"]
             lines.append(f"| | **{part}** | | | | |")
-        link = f"[{chapter.number}](chapters/{chapter.module.__name__.split('.')[-1]}.py)"
-        lines.append(row(link, chapter.finding, *cells(record["verdicts"][0])))
-    datasets = dict.fromkeys(record["dataset"]["name"] for _, record in found)
-    lines += ["", f"## All claims, on {', '.join(datasets)}" if found else "", ""]
+        file = chapter(record["chapter"]).module.__name__.split(".")[-1]
+        link = f"[{record['chapter']}](chapters/{file}.py)"
+        lines += [row(link, record["finding"], *cells(verdict)) for verdict in record["verdicts"][:1]]
+    datasets = dict.fromkeys(record["dataset"]["name"] for record in records)
+    lines += ["", f"## All claims, on {', '.join(datasets)}" if records else "", ""]
     lines += ["| | claim | measured | published | |", "|---|---|---|---|---|"]
-    for chapter, record in found:
-        lines += [row(f"{chapter.number}", *cells(verdict)) for verdict in record["verdicts"]]
+    for record in records:
+        lines += [row(f"{record['chapter']}", *cells(verdict)) for verdict in record["verdicts"]]
     return "\n".join(lines) + "\n"
 
 
 def cells(verdict: dict) -> tuple[str, str, str, str]:
-    """Return the text, the measured and the published number, and the outcome of a claim in a JSON file."""
+    """Return the text, the measured and the published number, and the outcome of a claim in a record."""
     numbers = (verdict["estimate"], *verdict["interval"])
     estimate, *bounds = (nan if number is None else float(number) for number in numbers)
     claim = Claim(**(verdict | {"estimate": estimate, "interval": tuple(bounds)}))

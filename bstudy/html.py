@@ -20,6 +20,7 @@ from bstudy.errors import BstudyError, Interrupted, WorkerDone
 from bstudy.lab import Lab
 from bstudy.report import MARKS, Report, build, format_evidence, write_text
 from bstudy.stats import Claim
+from bstudy.store import MARK
 
 STYLES = ("page", "dark")
 
@@ -86,6 +87,11 @@ def figure_data_uri(report: Report, style: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def files(found: list[Chapter], out: Path) -> list[Path]:
+    """Return the files of a book of these chapters: the front page, and a page each."""
+    return [out / "index.html", *(out / ChapterPage(chapter).name for chapter in found)]
+
+
 def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[Path]:
     """Write the book into the folder `out`, and return the paths.
 
@@ -108,6 +114,7 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
     templates.globals |= {
         "parts": [(part, list(some)) for part, some in groupby(pages, lambda page: page.chapter.part)],
         "outcomes": Counter(claim.outcome for page in pages for claim in page.claims),
+        "mark": MARK,
         "marks": MARKS,
         "evidence": format_evidence,
         "text": as_text,
@@ -115,11 +122,12 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
         "lab": lab,
         "options": options,
     }
-    texts = {"index.html": templates.get_template("index.html").render(page=None)}
+    texts = [templates.get_template("index.html").render(page=None)]
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         source = inspect.getsource(page.chapter.module)
         template = templates.get_template("chapter.html")
-        texts[page.name] = template.render(page=page, before=before, after=after, source=source)
-    for name, text in texts.items():
-        write_text(out / name, text)
-    return [out / name for name in texts]
+        texts.append(template.render(page=page, before=before, after=after, source=source))
+    paths = files([page.chapter for page in pages], out)
+    for path, text in zip(paths, texts, strict=True):
+        write_text(path, text)
+    return paths

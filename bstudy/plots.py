@@ -18,6 +18,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bstudy.errors import InvalidInput
 from bstudy.stats import confidence_interval
+from bstudy.store import MARK
 
 STYLES = {"page": ("page",), "slide": ("page", "slide"), "dark": ("page", "dark")}  # sheets, applied in this order
 
@@ -263,6 +264,7 @@ def save(figure: Figure, ending: str, salt: str, file: BinaryIO) -> None:
         salt: what the ids of an SVG are derived from.
         file: open for writing.
     """
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending, {})
+    metadata = undated | {"Software" if ending == "png" else "Creator": MARK}
     with matplotlib.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings(action="ignore"):
-        figure.savefig(file, format=ending, metadata=undated)
+        figure.savefig(file, format=ending, metadata=metadata)

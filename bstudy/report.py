@@ -3,15 +3,16 @@
 import contextlib
 import json
 import math
+import os
 import re
 import tempfile
 import warnings
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -26,7 +27,7 @@ from bstudy.experiments.base import Runs, leaves, map_leaves
 from bstudy.lab import Lab
 from bstudy.models import MLP, ModelSpec
 from bstudy.stats import Claim, confidence_interval
-from bstudy.store import write_atomically
+from bstudy.store import MARK, open_regular, write_atomically
 
 MARKS = {"held": "✓ held", "did not hold": "✗ did not hold", "undecided": "? undecided"}
 VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of the process that measured
@@ -320,21 +321,52 @@ def writing_into(folder: Path) -> Iterator[None]:
         raise BstudyError(f"{folder} cannot be written to: {error.strerror or error}") from None
 
 
-def check_folder(folder: Path) -> None:
-    """Raise BstudyError if nothing can be written into the folder, before hours of measuring; create nothing."""
-    with writing_into(folder):
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        tempfile.TemporaryFile(dir=existing).close()
+def check_files(paths: Iterable[Path]) -> None:
+    """Raise BstudyError if one of these files cannot be written, or belongs to the user; create nothing.
+
+    Every file that bstudy writes holds MARK. It replaces only such a file, or an empty one.
+    """
+    for path in paths:
+        with writing_into(path.parent):
+            existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+            tempfile.TemporaryFile(dir=existing).close()
+        try:
+            with open_regular(path) as file:
+                content = file.read()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise BstudyError(f"{path} cannot be replaced: {error.strerror}") from None
+        if content and MARK.encode() not in content:
+            raise BstudyError(
+                f"{path} was not written by bstudy, which does not replace it; move it, or write elsewhere"
+            )
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write(file)` for a file that holds MARK, and make its folder if needed.
+
+    Raises:
+        BstudyError: it cannot be written, or another file is there.
+    """
+    check_files([path])
+    with writing_into(path.parent):
+        write_atomically(path, write)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, and its folder if needed.
+    """Write a text that holds MARK, as `write_file` does."""
+    write_file(path, lambda file: file.write(text.encode()))
 
-    Raises:
-        BstudyError: it cannot be written.
-    """
-    with writing_into(path.parent):
-        write_atomically(path, lambda file: file.write(text.encode()))
+
+def write_json(path: Path, record: dict) -> None:
+    """Write a record as JSON, as `write_file` does."""
+    write_text(path, to_json({"note": MARK} | record))
+
+
+def page_files(name: str, out: Path, formats: Iterable[str]) -> list[Path]:
+    """Return the files of the page of this name: its figure in each format, and its JSON."""
+    return [out / f"{name}.{ending}" for ending in (*formats, "json")]
 
 
 def write(page: Any, out: Path, formats: tuple[str, ...], style: str) -> list[Path]:
@@ -352,10 +384,10 @@ def write(page: Any, out: Path, formats: tuple[str, ...], style: str) -> list[Pa
     Raises:
         BstudyError: they cannot be written.
     """
-    paths = [out / f"{page.name}.{ending}" for ending in (*formats, "json")]
-    with writing_into(out), plots.style(style):  # saving reads the style too
+    *drawings, numbers = page_files(page.name, out, formats)
+    with plots.style(style):  # saving reads the style too
         figure = page.draw()
-        for path, ending in zip(paths, formats, strict=False):
-            write_atomically(path, partial(plots.save, figure, ending, page.name))
-    write_text(paths[-1], to_json(page.record()))
-    return paths
+        for path, ending in zip(drawings, formats, strict=True):
+            write_file(path, partial(plots.save, figure, ending, page.name))
+    write_json(numbers, page.record())
+    return [*drawings, numbers]

@@ -29,6 +29,7 @@ import platformdirs
 from bstudy.errors import BstudyError, InvalidInput
 
 FORMAT = 3
+MARK = "written by bstudy, which may replace this file"
 DAY = 24 * 3600
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from bstudy import Lab, leaves
 from bstudy.chapter import as_text, chapter, chapters, option_name
 from bstudy.cli import main
 from bstudy.errors import BstudyError
-from bstudy.store import Result, Store
+from bstudy.store import MARK, Result, Store
 
 NO_TENSORFLOW = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
 TINY_CHAPTER = ["--small-batch-size", "8", "--large-batch-size", "32", "--epochs", "2", "--seeds", "2"]
@@ -366,6 +366,34 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measur
     assert done.stderr.endswith(" cannot be written to: Not a directory\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["chapter", 2], "ch02.svg"),
+        (["figures", "--format", "pdf"], "ch22.pdf"),
+        (["figures"], "findings.md"),
+        (["book"], "index.html"),
+        (["book"], "ch01.html"),
+        (["advise"], "advice.json"),
+        (train(json="mine.json"), "mine.json"),
+    ],
+    ids=str,
+)
+def test_a_file_of_the_user_is_refused_before_anything_is_measured(call_without_measuring, words, name):
+    with open(name, "w") as file:
+        file.write("mine")
+    out = [] if words[0] == "train" else ["--out", "."]
+    done = call_without_measuring(*words, *out)
+    assert done.exit_code == 1
+    assert (
+        done.stderr
+        == f"bstudy: {name} was not written by bstudy, which does not replace it; move it, or write elsewhere\n"
+    )
+    assert os.listdir() == [name]
+    with open(name) as file:
+        assert file.read() == "mine"
+
+
 def test_the_module_can_be_run_and_refuses_in_one_sentence(bstudy):
     done = bstudy("chapter", 99)
     assert done.returncode == 2
@@ -394,7 +422,7 @@ def test_train_prints_and_writes_the_numbers_of_a_run(trained):
     assert numbers["diverged"] is False
     again = trained(*words, "--then", "batch-size=16,epochs=2", "--json", "new/run.json")
     with open("new/run.json", encoding="utf-8") as file:
-        assert json.load(file) == numbers
+        assert json.load(file) == {"note": MARK} | numbers
     assert again.stderr == ""
     assert f"test_accuracy      {numbers['test_accuracy']}" in again.stdout
 
@@ -429,6 +457,28 @@ def test_stored_figures_are_drawn_and_the_others_come_with_their_command(second_
         assert image.size == (1920, 1080)
     with open("bstudy-out/findings.md", encoding="utf-8") as file:
         assert "[2](chapters/ch02_learning_rate.py)" in file.read()
+
+
+def test_the_findings_are_those_of_the_figures_drawn_now(second_is_stored, call):
+    call("figures", "--format", "svg")
+    os.rename("bstudy-out/ch02.json", "bstudy-out/ch01.json")  # as if it were of another command
+    with open("bstudy-out/ch03.json", "w") as file:
+        file.write('{"mine": 1}')
+    refused = call("figures", "--format", "svg")
+    assert refused.stderr.startswith("bstudy: bstudy-out/ch03.json was not written by bstudy")
+    os.remove("bstudy-out/ch03.json")
+    call("figures", "--format", "svg")
+    with open("bstudy-out/findings.md", encoding="utf-8") as file:
+        text = file.read()
+    assert text.startswith(f"<!-- {MARK} -->\n")
+    assert "[2](chapters/ch02_learning_rate.py)" in text
+    assert "[1](" not in text
+    call("figures", "--format", "svg", "--seeds", 2)
+    with open("bstudy-out/findings.md", encoding="utf-8") as file:
+        assert file.read() != text
+    call("figures", "--format", "svg", "--model", "cnn")
+    with open("bstudy-out/findings.md", encoding="utf-8") as file:
+        assert "[2](" not in file.read()
 
 
 @pytest.mark.parametrize(

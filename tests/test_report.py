@@ -11,6 +11,7 @@ from bstudy import Recipe, Runs, claim, leaves, map_leaves, plots, report, termi
 from bstudy.chapter import chapter
 from bstudy.errors import BstudyError
 from bstudy.models import MLP, find_model
+from bstudy.store import MARK
 
 ADAM = Recipe.adam(64, 0.01, 30)
 
@@ -97,9 +98,11 @@ def test_the_json_has_the_distances_and_cosines_of_the_table(tiny):
 
 def test_the_json_is_the_same_if_the_page_was_printed_first(tiny, tmp_path, capsys):
     written_first, printed_first = build(12, tiny), build(12, tiny)
+    (first,) = report.write(written_first, tmp_path / "first", (), "page")
     terminal.show(printed_first, [])
-    (path,) = report.write(printed_first, tmp_path, (), "page")
-    assert path.read_text(encoding="utf-8") == report.to_json(written_first.record())
+    (second,) = report.write(printed_first, tmp_path / "second", (), "page")
+    assert first.read_bytes() == second.read_bytes()
+    assert json.loads(first.read_bytes()) == {"note": MARK} | as_json(written_first)
     assert len(capsys.readouterr().out) > 1000
 
 
@@ -182,24 +185,76 @@ def test_json_is_strict_and_returns_every_number():
     assert text.splitlines()[1] == ' "a": [1,2.5,null,"-inf"],'
 
 
-def test_the_files_of_a_page_have_its_name_and_overwrite_old_ones(tiny, tmp_path):
-    (tmp_path / "ch11.json").write_text("old")
+def test_the_files_of_a_page_have_its_name_and_replace_old_ones(tiny, tmp_path):
+    (tmp_path / "ch11.png").write_bytes(b"")
+    report.write(build(11, tiny, epochs=3), tmp_path, ("png", "svg", "pdf"), "page")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     paths = report.write(build(11, tiny), tmp_path, ("png", "svg", "pdf"), "slide")
+    assert not [path.name for path in paths if path.read_bytes() == before[path.name]]
     assert [path.name for path in paths] == ["ch11.png", "ch11.svg", "ch11.pdf", "ch11.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     assert json.loads(paths[-1].read_text(encoding="utf-8"))["chapter"] == 11
 
 
+@pytest.mark.parametrize("name", ["ch11.png", "ch11.json"])
+def test_a_file_of_the_user_is_not_replaced(tiny, tmp_path, name):
+    mine = tmp_path / name
+    mine.write_text('{"chapter": 11, "note": "made with bstudy"}')
+    with pytest.raises(
+        BstudyError, match=f"{name} was not written by bstudy, which does not replace it; move it, or w"
+    ):
+        report.check_files([tmp_path / "ch11.svg", mine])
+    with pytest.raises(BstudyError, match="was not written by bstudy"):
+        report.write(build(11, tiny), tmp_path, ("png",), "page")
+    assert mine.read_text() == '{"chapter": 11, "note": "made with bstudy"}'
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/null", path)])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "x.json")
+    with pytest.raises(BstudyError, match=r"x\.json cannot be replaced: it is not a regular file"):
+        report.check_files([tmp_path / "x.json"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_a_link_to_another_file_is_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "x.json").symlink_to("mine.txt")
+    with pytest.raises(BstudyError, match="was not written by bstudy"):
+        report.write_json(tmp_path / "x.json", {"a": 1})
+    report.write_json(tmp_path / "ours.json", {"a": 1})
+    before = (tmp_path / "ours.json").read_text()
+    (tmp_path / "y.json").symlink_to("ours.json")
+    report.write_json(tmp_path / "y.json", {"a": 2})
+    assert (tmp_path / "ours.json").read_text() == before
+    assert not (tmp_path / "y.json").is_symlink()
+
+
+def test_a_full_disk_ends_in_a_sentence_and_keeps_the_old_files(tiny, tmp_path, monkeypatch):
+    report.write(build(11, tiny), tmp_path, ("png", "svg", "pdf"), "page")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for ending in ("png", "svg", "pdf"):
+        with pytest.raises(BstudyError, match="cannot be written to: No space left on device"):
+            report.write(build(11, tiny), tmp_path, (ending,), "page")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BstudyError, match="file/out cannot be written to: Not a directory"):
-        report.check_folder(tmp_path / "file" / "out")
+        report.check_files([tmp_path / "file" / "out" / "x.txt"])
     with pytest.raises(BstudyError, match="file cannot be written to: "):
         report.write_text(tmp_path / "file" / "x.txt", "text")
 
 
-def test_checking_a_folder_creates_nothing(tmp_path):
-    report.check_folder(tmp_path / "new" / "out")
+def test_checking_files_creates_nothing(tmp_path):
+    report.check_files([tmp_path / "new" / "out" / "x.txt"])
     assert os.listdir(tmp_path) == []
 
 
