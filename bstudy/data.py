@@ -1,6 +1,7 @@
 """Data sets by name or file, standardized as in the study."""
 
 import hashlib
+import math
 import os
 import socket
 import sys
@@ -13,12 +14,13 @@ import numpy as np
 from bstudy.backend import keras
 from bstudy.errors import DataError, InvalidInput
 from bstudy.processes import Child
-from bstudy.store import data_dir, write_atomically
+from bstudy.store import data_dir, open_regular, write_atomically
 
 NAMES = ("digits", "mnist", "fashion_mnist")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 MNIST_DIGEST = "0edce7ea46b7b3bc6c29f4a35cdd2828ac1fc513931f00b7e08204c8fd0b007c"
-MAX_BYTES = 2**33  # a file that declares more is not read
+MAX_BYTES = 2**33  # of arrays and their standardized copies; a file that declares more is not read
+BLOCK = 2**20  # entries that are computed at a time in double precision
 DOWNLOAD_SECONDS = 30  # without any answer
 
 
@@ -86,8 +88,6 @@ def load(name: str | Path = "digits") -> Dataset:
     if name in NAMES:
         return standardize(name, *_read(_download(name)))
     path = Path(os.path.expanduser(name))
-    if not os.path.exists(path):
-        raise InvalidInput(f"there is no data set or file {str(name)!r}; use {', '.join(NAMES)}, or an .npz file")
     return standardize(path.stem, *_read(path))
 
 
@@ -138,26 +138,36 @@ def _download_with_keras(connection, name, path):
 
 
 def _read(path: Path) -> list[np.ndarray]:
-    """Return the four arrays of an `.npz` file, without pickle. A file that declares too much is not read."""
+    """Return the four arrays of an `.npz` file, without pickle. A file that declares too much is not read.
+
+    All is read from one descriptor, with checksums: if the file is replaced or changed meanwhile, the arrays are those
+    of the old file, or it is refused.
+    """
 
     def refuse(reason):
         raise DataError(f"{path} is not a data set: {reason}") from None
 
-    if not path.is_file():
-        refuse("it is not a regular file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
-        missing = [name for name in ARRAYS if name not in sizes]
-        if missing:
-            shown = ", ".join(list(sizes)[:8]) + ", ..." * (len(sizes) > 8)
-            refuse(f"it has no {' and no '.join(missing)} (it has {shown or 'nothing'})")
-        if sum(sizes[name] for name in ARRAYS) > MAX_BYTES:
-            refuse(f"its arrays take more than {MAX_BYTES / 2**30:.0f} GiB")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if missing := [name for name in ARRAYS if name not in names]:
+                shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
+                refuse(f"it has no {' and no '.join(missing)} (it has {shown or 'nothing'})")
+            needed = sum(_bytes_needed(archive, name) for name in ARRAYS)
+            if needed > MAX_BYTES:
+                refuse(
+                    f"it needs {needed / 2**30:,.1f} GiB of memory; use one that needs {MAX_BYTES / 2**30:.1f} or less"
+                )
+            arrays = {}
+            for name in ARRAYS:
+                with archive.open(f"{name}.npy") as member:
+                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
     except DataError:
         raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise InvalidInput(
+            f"there is no data set or file {str(path)!r}; use {', '.join(NAMES)}, or an .npz file"
+        ) from None
     except MemoryError:
         refuse("it needs more memory than there is; use a smaller one")
     except OSError as error:
@@ -169,6 +179,15 @@ def _read(path: Path) -> list[np.ndarray]:
         if array.dtype.kind not in kinds:
             refuse(f"{name} must hold {wanted}, not {array.dtype}")
     return list(arrays.values())
+
+
+def _bytes_needed(archive, name):
+    """Return the memory for an array, by its header, and for its copy in float32."""
+    with archive.open(f"{name}.npy") as member:
+        is_first_version = np.lib.format.read_magic(member) == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if is_first_version else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+    return math.prod(shape) * (dtype.itemsize + 4)
 
 
 def standardize(name: str, x_train, y_train, x_test, y_test) -> Dataset:
@@ -198,15 +217,40 @@ def standardize(name: str, x_train, y_train, x_test, y_test) -> Dataset:
     if not 2 <= classes <= len(y_train):
         refuse(f"its labels go up to {classes - 1}; use at least two classes from 0 on, and no more than samples")
 
-    digest = _digest(x_train, y_train, x_test, y_test)
+    y_train, y_test, raw = y_train.astype(np.int32), y_test.astype(np.int32), (x_train, y_train, x_test, y_test)
+    absent = np.flatnonzero(np.bincount(y_train, minlength=classes) == 0)
+    if len(absent):
+        shown = ", ".join(map(str, absent[:5])) + ", ..." * (len(absent) > 5)
+        refuse(f"no training sample has the label {shown}; number the classes from 0 on, without gaps")
+    if x_train.min() == x_train.max():
+        refuse("all its training inputs are the same number")
     with np.errstate(all="ignore"):  # an overflow is refused below
-        mean, deviation = x_train.mean(dtype=np.float64), x_train.std(dtype=np.float64)
-        if deviation == 0:
-            refuse("all its training inputs are the same number")
-        x_train, x_test = (((x - mean) / deviation).astype(np.float32) for x in (x_train, x_test))
-    if not (np.isfinite(x_train).all() and np.isfinite(x_test).all()):
+        mean = x_train.mean(dtype=np.float64)
+        deviation = np.sqrt(_sum_of_squares(x_train.ravel(order="K"), mean) / x_train.size)
+        if deviation**2 < np.finfo(np.float64).tiny:
+            refuse("its training inputs differ by too little; multiply all inputs by a large number")
+        x_train, x_test = (_scale(x, mean, deviation) for x in (x_train, x_test))
+    if not np.isfinite([deviation, x_train.min(), x_train.max(), x_test.min(), x_test.max()]).all():
         refuse("its inputs hold NaN, infinity, or numbers too large for float32")
-    return Dataset(name, x_train, y_train.astype(np.int32), x_test, y_test.astype(np.int32), classes, digest)
+    return Dataset(name, x_train, y_train, x_test, y_test, classes, _digest(*raw))
+
+
+def _sum_of_squares(x, mean):
+    """Return the sum of the squared deviations of x (n,), to the bit that of NumPy, without all of them in double."""
+    if x.size <= BLOCK:
+        return np.square(x - mean).sum(dtype=np.float64)
+    half = x.size // 2 - x.size // 2 % 8  # as NumPy's pairwise summation does
+    return _sum_of_squares(x[:half], mean) + _sum_of_squares(x[half:], mean)
+
+
+def _scale(x, mean, deviation):
+    """Return (x - mean) / deviation in float32, computed in double."""
+    scaled = np.empty(x.shape, np.float32)
+    rows = -(-BLOCK * len(x) // x.size)
+    for first in range(0, len(x), rows):
+        part = slice(first, first + rows)
+        scaled[part] = (x[part] - mean) / deviation
+    return scaled
 
 
 def _digest(*arrays):

@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import os
 import zipfile
 
 import numpy as np
 import pytest
 
-from bstudy.data import load
+from bstudy.data import load, standardize
 from bstudy.errors import DataError, InvalidInput
 
 GOOD = {
@@ -74,7 +75,16 @@ def test_labels_may_be_a_column_as_in_keras(tmp_path):
         ({"x_train": np.full((6, 2, 4), np.nan)}, "NaN"),
         ({"x_train": np.arange(48.0).reshape(6, 2, 4), "x_test": np.full((2, 2, 4), np.inf)}, "infinity"),
         ({"x_test": np.full((2, 2, 4), 1e200)}, "too large"),
+        ({"x_train": np.arange(48.0).reshape(6, 2, 4) * 1e200}, "too large"),
         ({"x_train": np.ones((6, 2, 4))}, "the same number"),
+        ({"x_train": np.full((6, 7), 0.1), "x_test": np.ones((2, 7))}, "the same number"),
+        ({"x_train": np.arange(48.0).reshape(6, 2, 4) * 1e-200}, "training inputs differ by too little; multiply"),
+        ({"y_train": np.array([0, 1, 4, 0, 1, 4])}, "no training sample has the label 2, 3; number the classes from 0"),
+        ({"y_train": np.array([1, 2, 3, 1, 2, 3])}, "no training sample has the label 0; number the classes from 0 on"),
+        (
+            {"y_test": np.array([0, 3])},
+            "no training sample has the label 3; number the classes from 0 on, without gaps",
+        ),
         ({"x_train": np.zeros((0, 2, 4)), "y_train": np.zeros(0, int)}, "x_train is empty"),
         ({"x_train": np.zeros(6)}, "shapes are"),
         ({"x_test": np.zeros((2, 3, 3))}, "test samples (3, 3)"),
@@ -99,17 +109,76 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 
 def test_a_header_that_declares_too_much_is_refused(tmp_path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**13, 4)})
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (19 * 10**5, 1000)})
     with zipfile.ZipFile(saved(tmp_path, x_train=None), "a") as archive:
         archive.writestr("x_train.npy", header.getvalue() + b"few")
-    with pytest.raises(DataError, match="is not a data set: it needs more memory than there is"):
+    with pytest.raises(
+        DataError, match=r"is not a data set: it needs 8\.8 GiB of memory; use one that needs 8\.0 or less"
+    ):
         load(tmp_path / "set.npz")
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("bstudy.data.MAX_BYTES", 100)
-    with pytest.raises(DataError, match="its arrays take more than"):
-        load(saved(tmp_path))
+def test_standardizing_in_blocks_gives_the_bits_of_numpy(monkeypatch):
+    monkeypatch.setattr("bstudy.data.BLOCK", 1000)
+    random, y = np.random.default_rng(0), np.arange(203) % 3
+    for x in (
+        random.normal(size=(203, 7, 5)),
+        random.integers(0, 255, (203, 61), np.uint8),
+        random.random((203, 1300)),
+    ):
+        expected = ((x - x.mean(dtype=np.float64)) / x.std(dtype=np.float64)).astype(np.float32)
+        np.testing.assert_array_equal(standardize("x", x, y, x[:9], y[:9]).x_train, expected)
+        by_columns = np.asfortranarray(x)
+        np.testing.assert_allclose(standardize("x", by_columns, y, x[:9], y[:9]).x_train, expected, atol=1e-6)
+
+
+def other_content(tmp_path):
+    (tmp_path / "other").mkdir()
+    return saved(tmp_path / "other", x_train=GOOD["x_train"][::-1])
+
+
+def test_a_file_that_is_replaced_while_it_is_read_gives_the_old_data(tmp_path, monkeypatch):
+    path, other, opened = saved(tmp_path), other_content(tmp_path), []
+    digest, initialize = load(path).digest, zipfile.ZipFile.__init__
+
+    def replace(archive, *arguments, **settings):
+        initialize(archive, *arguments, **settings)
+        if not opened:
+            opened.append(os.replace(other, path))
+
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", replace)
+    assert load(path).digest == digest
+    assert load(path).digest != digest
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path, content, opened = saved(tmp_path), other_content(tmp_path).read_bytes(), []
+    open_member = zipfile.ZipFile.open
+
+    def overwrite(*arguments, **settings):
+        if not opened:
+            opened.append(path.write_bytes(content))
+        return open_member(*arguments, **settings)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", overwrite)
+    with pytest.raises(DataError, match="is not a data set: Bad CRC-32 for file 'x_train"):
+        load(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: os.symlink(path.name, path), "Too many levels of symbolic links"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda path: os.symlink("/dev/zero", path), "it is not a regular file"),
+    ],
+    ids=["loop", "pipe", "device"],
+)
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, make, reason):
+    make(tmp_path / "set.npz")
+    with pytest.raises(DataError, match=f"is not a data set: {reason}"):
+        load(tmp_path / "set.npz")
 
 
 def test_a_wrong_name_and_a_folder_are_refused(tmp_path):
