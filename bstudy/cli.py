@@ -282,8 +282,7 @@ def results(key, clear, yes):
 
     store = Store()
     store.remove_temporary_files()
-    stored = store.keys()
-    keys = [each for each in stored if each.startswith(key)]
+    keys = store.keys(key)
     if key and len(keys) != 1:
         raise InvalidInput(
             f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists all"

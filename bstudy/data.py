@@ -171,7 +171,7 @@ def _read(path: Path) -> list[np.ndarray]:
     except MemoryError:
         refuse("it needs more memory than there is; use a smaller one")
     except OSError as error:
-        refuse(error.strerror or str(error))
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # anything that zipfile and NumPy make of another kind of file
         refuse(str(error).splitlines()[0] if str(error) else type(error).__name__)
     for name, array in arrays.items():

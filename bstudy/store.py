@@ -204,14 +204,16 @@ class Store:
         Raises:
             BstudyError: the folder cannot be read.
         """
+        names = (name for name in self._names() if name.endswith(".npz") and name[0] != ".")
+        return [name.removesuffix(".npz") for name in names if name.startswith(prefix)]
+
+    def _names(self):
         try:
-            names = sorted(os.listdir(self.folder))
+            return sorted(os.listdir(self.folder))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise BstudyError(f"{self.folder} cannot be read: {error.strerror}") from None
-        keys = (name.removesuffix(".npz") for name in names if name.endswith(".npz") and name[0] != ".")
-        return [key for key in keys if key.startswith(prefix)]
 
     def size(self) -> int:
         """Return the bytes on disk."""
@@ -229,9 +231,13 @@ class Store:
             raise BstudyError(f"{self._path(key)} cannot be deleted: {error.strerror}") from None
 
     def remove_temporary_files(self) -> None:
-        """Delete what killed processes left behind: files of this host without a process, or older than a day."""
-        for path in self.folder.glob(".*"):
-            match = re.fullmatch(r"\.[0-9a-f]{64}\.npz\.(.+)\.(\d+)\.[0-9a-f]{8}", path.name)
+        """Delete what killed processes left behind: files of this host without a process, or older than a day.
+
+        Raises:
+            BstudyError: the folder cannot be read.
+        """
+        for name in self._names():
+            path, match = self.folder / name, re.fullmatch(r"\.[0-9a-f]{64}\.npz\.(.+)\.(\d{1,9})\.[0-9a-f]{8}", name)
             with contextlib.suppress(OSError):
                 if match and (_has_ended(*match.groups()) or time.time() - path.stat().st_mtime > DAY):
                     path.unlink()

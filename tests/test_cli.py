@@ -325,7 +325,7 @@ def test_an_unknown_option_says_which_one_may_be_meant(call_without_measuring):
 @pytest.mark.parametrize(
     ("environment", "status", "message"),
     [
-        ({"BSTUDY_DATASET": "."}, 1, ". is not a data set: it is not a regular file"),
+        ({"BSTUDY_DATASET": "."}, 1, ". cannot be read: it is not a regular file"),
         ({"BSTUDY_MODEL": "resnet"}, 2, "there is no model 'resnet'"),
         ({"BSTUDY_DEVICES": "none"}, 2, "'none' is not a number from 1 to 9999, all, or cpu"),
         ({"BSTUDY_HOME": __file__}, 2, "test_cli.py is not a folder; set BSTUDY_HOME"),

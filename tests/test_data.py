@@ -177,7 +177,7 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_refused(tmp_path, monkey
 )
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, make, reason):
     make(tmp_path / "set.npz")
-    with pytest.raises(DataError, match=f"is not a data set: {reason}"):
+    with pytest.raises(DataError, match=f"set.npz cannot be read: {reason}"):
         load(tmp_path / "set.npz")
 
 

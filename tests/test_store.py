@@ -52,6 +52,23 @@ def test_a_result_is_read_as_it_was_written():
     assert store.size() == os.path.getsize(store.folder / f"{KEY}.npz")
 
 
+@posix
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_text(""), "Not a directory"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+    ],
+    ids=["file", "loop"],
+)
+def test_a_folder_that_cannot_be_listed_is_named(home, make, reason):
+    home.mkdir()
+    make(home / "results")
+    for ask in (Store().keys, Store().size, Store().remove_temporary_files):
+        with pytest.raises(BstudyError, match=f"results cannot be read: {reason}"):
+            ask()
+
+
 def test_keys_are_found_by_their_beginning_and_removed():
     store = Store()
     for key in (OTHER, KEY):
@@ -276,7 +293,13 @@ def test_only_temporary_files_of_ended_processes_or_old_ones_are_removed():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     kept = [f".{KEY}.npz.{here}.{os.getpid()}.0123abcd", f".{KEY}.npz.elsewhere.{ended.pid}.0123abcd"]
-    kept += ["notes.txt", ".notes", f"{KEY}.npz.{here}.{ended.pid}.0123abcd", f".notes.npz.{here}.{ended.pid}.0123abcd"]
+    kept += [
+        f".{KEY}.npz.{here}.{10**20}.0123abcd",
+        "notes.txt",
+        ".notes",
+        f"{KEY}.npz.{here}.{ended.pid}.0123abcd",
+        f".notes.npz.{here}.{ended.pid}.0123abcd",
+    ]
     removed = [f".{KEY}.npz.{here}.{ended.pid}.0123abcd", f".{OTHER}.npz.elsewhere.1.0123abcd"]
     for name in kept + removed:
         (store.folder / name).write_text("half")
