@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import random
+import subprocess
 import sys
 import tempfile
 import types
@@ -29,11 +30,14 @@ THREADS = 2
 MAX_REPLICAS = 8  # on one CPU
 BLACKWELL = 12  # the compute capability from which on XLA in TensorFlow 2.21 aborts the process
 RECORDED_FLAGS = ("TF_XLA_FLAGS", "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS")
+TEMPORARY_BYTES = 2**16  # more than AutoGraph writes for a function
+KEEPER = "import sys; text = sys.stdin.buffer.read(); sys.stderr.buffer.write(text)"  # keeps it until the input ends
 KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last", "dtype_policy": "float32"}
 
 USED_BEFORE = "TensorFlow was used in this program before bstudy, with other settings; run bstudy first, or use jobs=2"
-WHEELS = "install it in Python 3.11 to 3.13, on Linux, Windows or a Mac with Apple silicon: pip install tensorflow"
+WHEELS = "it needs 2 GB of memory, and Python 3.11 to 3.13 on Linux, Windows or a Mac with Apple silicon"
 OTHER_BACKEND = "start Python again with the environment variable KERAS_BACKEND=tensorflow"
+TEMPORARY = "set the environment variable TMPDIR to a folder on a disk with free space"
 METAL = "tensorflow-metal cannot run compiled training loops: run 'pip uninstall tensorflow-metal'"
 
 log = logging.getLogger(__name__)
@@ -53,41 +57,42 @@ else:
 
 @contextmanager
 def hide_stderr() -> Iterator[None]:
-    """Hide what libraries print to stderr; show it if they raise."""
+    """Hide what libraries print to stderr; show it if they raise, or if they end this process.
+
+    The text goes to a small process, which prints it when its input ends, and is ended before that if all goes well.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as hidden:
-        shown = os.dup(2)
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(shown, 2)
-            hidden.seek(0)
-            os.write(2, hidden.read())
-            raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
+    keeper = subprocess.Popen([sys.executable, "-IS", "-c", KEEPER], stdin=subprocess.PIPE, start_new_session=True)
+    shown = os.dup(2)
+    os.dup2(keeper.stdin.fileno(), 2)
+    keeper.stdin.close()
+    try:
+        yield
+        keeper.kill()
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+        keeper.wait()
 
 
 @functools.cache
 def _load() -> dict[str, types.ModuleType]:
     _check_installation()
+    check_temporary_folder()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # otherwise one process takes all memory of a GPU
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):  # they shorten `fit`, which `bench` times
         os.environ.pop(name, None)
-    try:
-        with hide_stderr():
+    with hide_stderr():
+        try:
             loaded = {name: importlib.import_module(name) for name in ("tensorflow", "keras")}
-    except Exception as error:  # anything that a broken installation raises
-        raise BackendError(f"TensorFlow cannot be imported ({error}); {WHEELS}") from error
-    try:
-        with hide_stderr():
+        except Exception as error:  # anything that a broken installation raises
+            raise BackendError(f"TensorFlow cannot be imported ({error}); {WHEELS}") from error
+        try:
             _configure(loaded["tensorflow"])
-    except RuntimeError as error:  # TensorFlow cannot be configured after its first computation
-        raise BackendError(f"{USED_BEFORE} ({error})") from error
+        except RuntimeError as error:  # TensorFlow cannot be configured after its first computation
+            raise BackendError(f"{USED_BEFORE} ({error})") from error
     return loaded
 
 
@@ -98,6 +103,15 @@ def _check_installation() -> None:
     with suppress(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("tensorflow-metal")
         raise BackendError(METAL)
+
+
+def check_temporary_folder() -> None:
+    """Raise BackendError if no temporary file can be written: TensorFlow writes the code that AutoGraph generates."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(TEMPORARY_BYTES))
+    except OSError as error:
+        raise BackendError(f"TensorFlow needs room for temporary files ({error.strerror}); {TEMPORARY}") from None
 
 
 def _configure(tensorflow: types.ModuleType) -> None:

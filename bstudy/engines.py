@@ -26,7 +26,6 @@ from bstudy.store import Store
 from bstudy.worker import Setting, Worker
 
 POLL_SECONDS = 0.5
-CLOSE_SECONDS = 10  # for a child to store its checkpoint
 ENDS = ("done", "stopped", "refused", "failed")  # of a task
 
 
@@ -102,7 +101,7 @@ class Processes:
     def close(self) -> None:
         self.stop()
         for child in self._children.values():
-            child.join(CLOSE_SECONDS)
+            child.join()
 
 
 def worker_main(connection: Connection, setting: Setting, folder: Path) -> None:

@@ -7,11 +7,17 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Listener
 
+from bstudy.backend import check_temporary_folder
+
+# SIGHUP is sent when the terminal closes; Windows does not have it
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LAST_LINES = 100  # of a child's output, for messages
+CLOSE_SECONDS = 10  # for a child to end: to store a checkpoint, and to remove TensorFlow's temporary files
 # -P keeps the working directory off the path: a student's random.py must not replace Python's
 COMMAND = [sys.executable, "-P", "-c", "from bstudy.processes import child_main; child_main()"]
 
@@ -45,22 +51,25 @@ class Child:
     """
 
     def __init__(self, function: Callable, *arguments):
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child may print
+        check_temporary_folder()
         key = secrets.token_bytes(16)
         path = [entry for entry in sys.path if entry not in ("", working_directory())]
         path += filter(None, [os.environ.get("PYTHONPATH")])
-        streams = {"stdin": subprocess.PIPE, "stdout": self._output, "stderr": self._output}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with Listener(authkey=key) as listener:
             self._process = subprocess.Popen(COMMAND, env=os.environ | {"PYTHONPATH": os.pathsep.join(path)}, **streams)
-            threading.Thread(target=self._connect_if_dead, args=(listener.address, key), daemon=True).start()
+            self._lines = deque(maxlen=LAST_LINES)
+            self._reader = threading.Thread(target=self._read_output, args=(listener.address, key), daemon=True)
+            self._reader.start()
             pickle.dump((listener.address, key), self._process.stdin)
             self._process.stdin.close()
             self.connection = listener.accept()
         self.send((function, arguments))
 
-    def _connect_if_dead(self, address, key) -> None:
-        """Release `accept` if the child ends before it has connected."""
-        self._process.wait()
+    def _read_output(self, address, key) -> None:
+        """Read what the child prints; at its end, release `accept`, if the child has not connected."""
+        with self._process.stdout as output:
+            self._lines.extend(output)
         with contextlib.suppress(OSError, EOFError):
             Client(address, authkey=key).close()
 
@@ -72,13 +81,12 @@ class Child:
     def exit_reason(self) -> str:
         """Wait for the end of the child, and return its status and the last line that it printed."""
         status = self._process.wait()
-        self._output.seek(0)
-        lines = [line for line in self._output.read().decode(errors="replace").splitlines() if line.strip()]
         self.kill()
+        lines = [line.decode(errors="replace").strip() for line in self._lines if line.strip()]
         errors = [line for line in lines if "Error: " in line] or lines  # TensorFlow prints more after its error
-        return f"status {status}: {errors[-1].strip() if errors else 'it printed nothing'}"
+        return f"status {status}: {errors[-1] if errors else 'it printed nothing'}"
 
-    def join(self, seconds: float) -> None:
+    def join(self, seconds: float = CLOSE_SECONDS) -> None:
         """Wait so long for the child to end, then end it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
@@ -88,13 +96,13 @@ class Child:
         """End the child at once, if it has not ended yet, and close its files."""
         self._process.kill()
         self._process.wait()
+        self._reader.join(CLOSE_SECONDS)  # longer, if another process has the child's output open
         self.connection.close()
-        self._output.close()
 
 
 def child_main() -> None:
     """Run in the child: connect to the parent, receive a function and its arguments, and call it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent receives them too, and decides
     address, key = pickle.load(sys.stdin.buffer)
     with Client(address, authkey=key) as connection:

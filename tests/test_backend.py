@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -43,15 +44,21 @@ sys.modules["keras"] = keras
 
 
 @pytest.fixture
-def train(tiny_file, tmp_path):
-    """train(program, path) runs a program and then the command in a new process, with a folder on its path."""
+def run(tmp_path):
+    """run(words, program, path) runs a program and then the command in a new process, with a folder on its path."""
 
-    def run(program="", path="", **environment):
-        command = [sys.executable, "-c", program + AFTER.format([*TRAIN, str(tiny_file)])]
+    def run(words, program="", path="", **environment):
+        command = [sys.executable, "-c", program + AFTER.format(words)]
         environment = os.environ | {"PYTHONPATH": str(path)} | environment
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture
+def train(run, tiny_file):
+    """train(program, path) does so with the command `train`."""
+    return partial(run, [*TRAIN, str(tiny_file)])
 
 
 def test_a_users_settings_change_no_bits_and_are_restored(tiny, tiny_file, measure, tmp_path):
@@ -161,6 +168,36 @@ def test_what_libraries_print_is_hidden_unless_they_raise(capfd):
         os.write(2, b"the reason\n")
         1 / 0  # noqa: B018
     assert capfd.readouterr().err == "the reason\n"
+
+
+def test_what_libraries_print_is_shown_if_they_end_the_process(train):
+    done = train(XLA_FLAGS="--garbage")
+    assert done.returncode != 0
+    assert "Unknown flag in XLA_FLAGS: --garbage" in done.stderr
+    assert done.stdout == ""
+
+
+NO_FOLDER = "import tempfile; tempfile.tempdir = 'missing'\n"
+NO_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))\n"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (NO_FOLDER, "No such file or directory"),
+        pytest.param(NO_ROOM, "File too large", marks=pytest.mark.skipif(os.name == "nt", reason="no such limit")),
+    ],
+    ids=["no folder", "no room"],
+)
+def test_without_room_for_temporary_files_nothing_is_measured(run, tiny_file, jobs, program, reason):
+    words = ["chapter", "1", "--batch-sizes", "4,8", "--seeds", "2", "--jobs", str(jobs), "--dataset", str(tiny_file)]
+    done = run(words, program)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        f"bstudy: TensorFlow needs room for temporary files ({reason}); set the environment variable TMPDIR to a "
+        "folder on a disk with free space"
+    ]
 
 
 def test_asking_for_names_and_help_loads_no_tensorflow():

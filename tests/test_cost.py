@@ -13,8 +13,10 @@ from bstudy.processes import Child
 PARAMETERS = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
 
 
-def test_a_cost_is_measured_and_predicted(measure):
+def test_a_cost_is_measured_and_predicted(measure, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     columns = measure(Cost(16, passes=3)).columns
+    assert list(tmp_path.iterdir()) == []  # AutoGraph's files are deleted
     assert columns["seconds"].shape == (3,)
     assert (columns["seconds"] > 0).all()
     assert columns["compile_seconds"] > 0.05

@@ -10,7 +10,7 @@ import pytest
 from bstudy.processes import Child
 
 HELPERS = """
-import os, random, sys, time
+import os, random, signal, sys, time
 from pathlib import Path
 
 def environment(connection, *arguments):
@@ -18,6 +18,16 @@ def environment(connection, *arguments):
 
 def answer(connection):
     connection.send(connection.recv() + 1)
+
+def print_much(connection):
+    for number in range(10**5):
+        print("line", number)
+    connection.send("printed")
+    sys.exit("the last line")
+
+def hang_up(connection):
+    os.kill(os.getpid(), signal.SIGHUP)
+    connection.send("still here")
 
 def fail(connection):
     print("out of everything", file=sys.stderr)
@@ -94,6 +104,17 @@ def test_a_child_that_fails_reports_its_status_and_last_line(helpers, start):
         child.connection.recv()
     assert child.exit_reason() == "status 7: out of everything"
     child.send("ignored")
+
+
+def test_a_child_may_print_much(helpers, start):
+    child = start(helpers.print_much)
+    assert child.connection.recv() == "printed"
+    assert child.exit_reason() == "status 1: the last line"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_child_leaves_the_end_of_the_terminal_to_its_parent(helpers, start):
+    assert start(helpers.hang_up).connection.recv() == "still here"
 
 
 def test_a_child_that_ends_before_it_connects_does_not_block_the_parent(start, monkeypatch):

@@ -43,6 +43,7 @@ class _MeasuredInChild(Experiment):
             while not child.connection.poll(1):
                 yield min(0.95, (time.monotonic() - started) / expected), Result({}, progress=0.0)
             columns = child.connection.recv()
+            child.join()
         except EOFError:
             raise BstudyError(f"the process that measures {self} ended with {child.exit_reason()}") from None
         finally:
