@@ -1,5 +1,6 @@
 """Progress on stderr: a live line in a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 
@@ -48,4 +49,5 @@ class Display:
             return
         if milestone or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._printed = time.monotonic()
-            print(f"{text}, {words}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # nobody reads it any more; the work continues
+                print(f"{text}, {words}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from bstudy.engines import InProcess, Processes
 from bstudy.errors import BstudyError
 from bstudy.plan import Task, next_task
+from bstudy.processes import STOP_SIGNALS
 from bstudy.progress import Display
 
 log = logging.getLogger(__name__)
@@ -17,20 +18,24 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def graceful_shutdown(message: Callable[[], str]) -> Iterator[threading.Event]:
-    """Yield an event that the first SIGINT or SIGTERM sets, printing `message()`; the second one ends the process."""
-    stop, signals = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    """Yield an event that the first of STOP_SIGNALS sets, printing `message()`; the second one ends the process."""
+    stop, before = threading.Event(), {}
 
     def on_signal(*_):
         stop.set()
-        for number in signals:
+        for number in before:
             signal.signal(number, signal.SIG_DFL)
-        # not print, which raises if the signal came during another print
-        os.write(2, f"\nStopping: {message()}.\n".encode(errors="replace"))
+        try:  # not print, which raises if the signal came during another print
+            os.write(2, f"\nStopping: {message()}.\n".encode(errors="replace"))
+        except OSError:  # the terminal has closed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield stop
         return
-    before = {number: signal.signal(number, on_signal) for number in signals}
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            before[number] = signal.signal(number, on_signal)
     try:
         yield stop
     finally:

@@ -30,6 +30,19 @@ def test_lines_also_come_after_a_while(capsys, monkeypatch):
     assert capsys.readouterr().err == "first, 2 min left\n"
 
 
+def test_the_work_continues_if_nobody_reads_the_progress(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return False
+
+    with Display(100) as display, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", Closed())
+        display.show("milestone", 60, milestone=True)
+
+
 def test_a_quiet_display_prints_nothing(capsys):
     with Display(100, quiet=True) as display:
         display.show("milestone", 60, milestone=True)

@@ -48,6 +48,20 @@ def run(tasks, script, stop=None, **settings):
     return runner, engine
 
 
+@pytest.fixture
+def handler_of():
+    """handler_of(number, handler) sets the handler of a signal for this test, and returns it."""
+    before = {}
+
+    def change(number, handler):
+        before[number] = signal.signal(number, handler)
+        return handler
+
+    yield change
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 DONE = [("progress", 0.0), ("progress", 1.0), ("done", None)]
 
 
@@ -112,9 +126,10 @@ def test_progress_counts_only_what_was_measured_now_and_ends_at_the_expected_sec
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_sets_the_event_and_the_second_one_ends_the_process(number, capfd):
-    before = signal.getsignal(number)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_sets_the_event_and_the_second_one_ends_the_process(name, capfd, handler_of):
+    number = getattr(signal, name)
+    before = handler_of(number, signal.SIG_DFL)
     with graceful_shutdown(lambda: "3 of 4 results are stored") as stop:
         assert not stop.is_set()
         os.kill(os.getpid(), number)
@@ -122,6 +137,29 @@ def test_the_first_signal_sets_the_event_and_the_second_one_ends_the_process(num
         assert signal.getsignal(number) == signal.SIG_DFL
     assert signal.getsignal(number) == before
     assert "Stopping: 3 of 4 results are stored." in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_signal_that_is_ignored_stays_ignored(handler_of):
+    handler_of(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    with graceful_shutdown(str) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.is_set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_without_a_terminal_the_signal_only_sets_the_event(monkeypatch, handler_of):
+    def fail(*_):
+        raise OSError("the terminal has closed")
+
+    replaced = []
+    handler_of(signal.SIGHUP, signal.SIG_DFL)
+    monkeypatch.setattr("os.write", fail)
+    monkeypatch.setattr("os.dup2", lambda new, old: replaced.append(old))
+    with graceful_shutdown(lambda: "all is stored") as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.is_set()
+    assert replaced == [2]
 
 
 def test_outside_the_main_thread_signals_are_left_alone():
