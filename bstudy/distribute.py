@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -158,15 +159,22 @@ def is_chief() -> bool:
     Raises:
         InvalidInput: TF_CONFIG is wrong.
     """
+    if not is_cluster():
+        return True
     try:
-        config = json.loads(os.environ.get("TF_CONFIG", '{"cluster": {"worker": [""]}, "task": {}}'))
-        workers, task = config["cluster"], config["task"]
-        return task.get("type", "worker") == "chief" or ("chief" not in workers and task.get("index", 0) == 0)
+        config = json.loads(os.environ["TF_CONFIG"])
+        cluster, task = config["cluster"], {"type": "worker", "index": 0} | config["task"]
+        hosts = [host for kind in cluster for host in cluster[kind]]
+        is_valid = cluster.keys() <= {"chief", "worker"} and task["index"] in range(len(cluster[task["type"]]))
+        is_valid = is_valid and all(re.fullmatch(r"\S+:\d+", host) for host in hosts)
     except (ValueError, KeyError, TypeError, AttributeError):
+        is_valid = False
+    if not is_valid:
         raise InvalidInput(
             'TF_CONFIG must look like {"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, '
             '"task": {"type": "worker", "index": 0}}, with another index on each machine'
-        ) from None
+        )
+    return task["type"] == "chief" or ("chief" not in cluster and task["index"] == 0)
 
 
 @functools.cache

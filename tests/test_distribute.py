@@ -56,7 +56,19 @@ def test_more_devices_than_there_are_are_refused(tiny):
         Lab(tiny, 1, quiet=True, devices=9).run(Recipe.sgd(16, 0.05, 1))
 
 
-@pytest.mark.parametrize("config", ["", "{", "[]", "3", '{"cluster": {}}', '{"cluster": 3, "task": 4}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "", "{", "[]", "3", '{"cluster": {}}', '{"cluster": 3, "task": 4}',
+        '{"cluster": {"worker": ["localhost"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": "localhost:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "worker", "index": "0"}}',
+        '{"cluster": {"worker": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"worker": ["localhost:1"], "ps": ["localhost:2"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)  # fmt: skip
 def test_a_wrong_configuration_is_refused(monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(InvalidInput, match="TF_CONFIG must look like"):
@@ -74,7 +86,8 @@ def test_a_wrong_configuration_is_refused(monkeypatch, config):
     ],
 )
 def test_the_chief_is_named_or_the_first_worker(monkeypatch, kinds, task, chief):
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {kind: ["localhost:1"] for kind in kinds}, "task": task}))
+    cluster = {kind: ["localhost:1", "localhost:2"] for kind in kinds}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     assert is_chief() == chief
 
 
