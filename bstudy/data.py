@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bstudy.backend import keras
-from bstudy.errors import DataError, InvalidInput
+from bstudy.errors import DataError, InvalidInput, printable
 from bstudy.processes import Child
 from bstudy.store import data_dir, open_regular, write_atomically
 
@@ -232,7 +232,7 @@ def standardize(name: str, x_train, y_train, x_test, y_test) -> Dataset:
         x_train, x_test = (_scale(x, mean, deviation) for x in (x_train, x_test))
     if not np.isfinite([deviation, x_train.min(), x_train.max(), x_test.min(), x_test.max()]).all():
         refuse("its inputs hold NaN, infinity, or numbers too large for float32")
-    return Dataset(name, x_train, y_train, x_test, y_test, classes, _digest(*raw))
+    return Dataset(printable(name), x_train, y_train, x_test, y_test, classes, _digest(*raw))
 
 
 def _sum_of_squares(x, mean):

@@ -3,10 +3,18 @@
 import re
 
 
+def printable(text: object) -> str:
+    """Return a text as one line for a terminal or a page: it has spaces for line breaks, and no control characters."""
+    return "".join(each if each.isprintable() else " " if each.isspace() else repr(each)[1:-1] for each in str(text))
+
+
 class BstudyError(Exception):
     """Stops the work with one sentence; the command exits with `exit_status`."""
 
     exit_status = 1
+
+    def __init__(self, sentence: object):
+        super().__init__(printable(sentence))  # it may have the name of a file in it, or another library's message
 
 
 class InvalidInput(BstudyError, ValueError):

@@ -16,7 +16,7 @@ import jinja2
 
 from bstudy import __version__, plots
 from bstudy.chapter import Chapter, as_text, chapters
-from bstudy.errors import BstudyError, Interrupted, WorkerDone
+from bstudy.errors import BstudyError, Interrupted, WorkerDone, printable
 from bstudy.lab import Lab
 from bstudy.report import MARKS, Report, build, format_evidence, write_text
 from bstudy.stats import Claim
@@ -76,7 +76,7 @@ def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
 def sentence(error: Exception) -> str:
     """Return what went wrong, in one line."""
     first = (str(error).splitlines() or [""])[0]
-    return first if isinstance(error, BstudyError) else f"{type(error).__name__}: {first}"
+    return first if isinstance(error, BstudyError) else printable(f"{type(error).__name__}: {first}")
 
 
 def figure_data_uri(report: Report, style: str) -> str:

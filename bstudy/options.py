@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bstudy.chapter import Chapter, as_text, option_name, read_value
+from bstudy.errors import printable
 
 option = partial(click.option, show_default=True)
 variable = partial(option, show_envvar=True)
@@ -112,4 +113,4 @@ def for_rerun(dataset: str, seeds: int, model: str) -> str:
     """Return the options that select these data, seeds and model again, if they are not the defaults."""
     words = ["--dataset", dataset] * (dataset != "digits") + ["--seeds", str(seeds)] * (seeds != 3)
     words += ["--model", model] * (model != "mlp")
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    return printable("".join(f" {shlex.quote(word)}" for word in words))

@@ -219,7 +219,7 @@ def make_figure(draw: Callable[[Figure], None], title: str, footer: str) -> Figu
     figure = Figure(layout="constrained")
     with warnings.catch_warnings(action="ignore"):  # of empty axes, if all runs diverged
         draw(figure)
-        _wrap(figure.suptitle(title, x=0.01, ha="left"), 0.98 * figure.bbox.width)
+        _wrap(figure.suptitle(title, x=0.01, ha="left", parse_math=False), 0.98 * figure.bbox.width)
         footer_text = figure.text(0.01, 0.01, footer, va="bottom", fontsize="small", alpha=0.7, parse_math=False)
         _wrap(footer_text, 0.98 * figure.bbox.width)
         bottom = footer_text.get_window_extent().y1 / figure.bbox.height + 0.005

@@ -38,6 +38,19 @@ def test_the_digits_have_their_fixed_split():
     assert digits.x_train.std(dtype=float) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("$\\frac$.npz", r"$\frac$"), ("red\x1b[31m\n.npz", r"red\x1b[31m "), ("b\udcffd.npz", r"b\udcffd")],
+    ids=["formula", "escapes", "not UTF-8"],
+)
+def test_the_name_of_a_data_set_can_be_printed(tmp_path, file, name):
+    try:
+        path = saved(tmp_path).rename(tmp_path / file)
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system has no such name")
+    assert load(path).name == name
+
+
 def test_a_file_is_standardized_with_the_mean_and_deviation_of_its_training_set(tmp_path):
     data = load(saved(tmp_path))
     pixels = GOOD["x_train"] / 255

@@ -120,6 +120,12 @@ def test_zooming_shows_the_ends_of_the_curves():
     assert high > 100
 
 
+def test_a_title_is_no_formula():
+    with plots.style("page"):
+        figure = plots.make_figure(lambda figure: figure.subplots(), r"A batch size for $\frac$.", r"on $\frac$")
+    assert figure.get_suptitle() == r"A batch size for $\frac$."
+
+
 def test_batch_sizes_have_their_own_colors():
     assert [plots.color(size).upper() for size in (64, 256, 1024)] == ["#E69F00", "#0072B2", "#CC79A7"]
     shades = [to_rgb(plots.color(2**i)) for i in range(14)]
