@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -26,7 +25,7 @@ from bstudy.lab import Lab
 from bstudy.models import ModelSpec
 from bstudy.progress import format_duration
 from bstudy.stats import noise_scale, noise_scale_interval
-from bstudy.terminal import new_table, print_files
+from bstudy.terminal import WIDE_TABLE, new_console, new_table, print_files
 
 LEARNING_RATES = {"sgd": (0.01, 0.03, 0.1, 0.3), "adam": (0.0003, 0.001, 0.003, 0.01)}
 SMALL_BATCH_SIZE = 32  # of the short training
@@ -161,7 +160,6 @@ class Advice:
 
     def show(self, paths: list[Path]) -> None:
         """Print the page."""
-        console = Console(highlight=False)
         columns = ("batch size", "ms per step", "samples per s", "memory (MB)", "time, early", "time, late")
         table = new_table(*columns, "learning rate")
         times = [self.relative_time(scale) for scale in self.training.noise_scales]
@@ -172,7 +170,7 @@ class Advice:
             numbers = f"{1e3 * seconds:.3g}", f"{size / seconds:,.0f}", f"{memory / 1e6:.0f}"
             cells = (*numbers, f"{early:.2f}", f"{late:.2f}", f"{self.learning_rate(size):g}")
             table.add_row(str(size), *cells, style="bold" if size == self.batch_size else None)
-        low, high = self.range
+        console, (low, high) = new_console(WIDE_TABLE), self.range
         setting = f"{self.dataset}, {self.model}, {self.optimizer}, in {format_duration(self.seconds)}"
         console.print(Text(f"\nMeasured on {setting}", "dim"))
         console.print(table)

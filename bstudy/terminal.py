@@ -10,10 +10,12 @@ from rich.text import Text
 
 from bstudy import report
 from bstudy.chapter import as_text
+from bstudy.errors import printable
 from bstudy.report import MARKS, Report, format_evidence
 
 COLORS = {"held": "green", "did not hold": "red", "undecided": "yellow"}
 WIDTH = 100  # of text, at most
+MIN_WIDTH, WIDE_TABLE = 40, 80  # that a chapter's tables need, and those with more columns
 TABLE_WIDTH = 60  # of the numbers of a table, at most
 LABEL_WIDTH = 20  # of the names of the runs, at least
 COLUMN_WIDTH = 15  # of a column, at least
@@ -21,7 +23,7 @@ COLUMN_WIDTH = 15  # of a column, at least
 
 def show(page: Report, paths: list[Path]) -> None:
     """Print a report, and the paths of its files."""
-    console = Console(highlight=False)
+    console = new_console()
     chapter, width = page.chapter, min(console.width, WIDTH)
     parts = [
         Text(f"\nChapter {chapter.number} · {chapter.part}", "dim"),
@@ -42,9 +44,16 @@ def show(page: Report, paths: list[Path]) -> None:
     print_files(console, paths)
 
 
+def new_console(min_width: int = MIN_WIDTH) -> Console:
+    """Return a console for results that cuts off no numbers, however narrow the terminal is, or COLUMNS says it is."""
+    console = Console(highlight=False)
+    console.width = max(console.width, min_width)
+    return console
+
+
 def print_files(console: Console, paths: list[Path]) -> None:
     """Print the paths in one line, so that they can be copied."""
-    console.print(Text("Files  ", "bold").append("  ".join(map(str, paths)), "not bold"), soft_wrap=True)
+    console.print(Text("Files  ", "bold").append("  ".join(map(printable, paths)), "not bold"), soft_wrap=True)
 
 
 def new_table(*headings: str, title: str | None = None) -> Table:

@@ -66,11 +66,14 @@ def test_a_page_shows_the_text_the_numbers_and_the_verdicts(make_page, printed):
     assert "'bstudy chapter 12 --help' explains them." in text
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_page_fits_on_the_terminal(make_page, printed, width):
-    lines = printed(make_page(12), width=width)
-    assert max(map(len, lines)) <= min(width, 100)
+@pytest.mark.parametrize("width", [0, 20, 40, 60, 80, 200])
+def test_a_page_fits_on_the_terminal_and_shows_all_numbers_on_any(make_page, printed, width):
+    page = make_page(12)
+    lines = printed(page, width=width)
+    assert max(map(len, lines)) <= min(max(width, terminal.MIN_WIDTH), 100)
     assert "…" not in "".join(lines)
+    cells = [cell for table in page.tables for row in table.rows for cell in row.cells.values()]
+    assert all(cell.text in squeezed(lines) for cell in cells)
 
 
 def test_all_evidence_is_printed(make_page, printed):
