@@ -1,5 +1,50 @@
-"""`python -m bstudy`, if the command is not on the path."""
+"""The command `bstudy`, also as `python -m bstudy`: prepares the process, and reports what no command can."""
 
-from bstudy.cli import main
+import os
+import sys
 
-main(prog_name="bstudy")
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # the working directory: a student's random.py must not replace Python's
+
+
+def main() -> None:
+    """Run the command line."""
+    import signal
+
+    on_interrupt = signal.signal(
+        signal.SIGINT, lambda *_: os._exit(130)
+    )  # during the imports there is nothing to store
+    has_output = sys.stdout is not None
+    for name in ("stdin", "stdout", "stderr"):  # the next open file would replace a closed one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
+    if not has_output:
+        fail("standard output is closed; redirect it to a file, or to /dev/null")
+    try:
+        from bstudy.cli import main as run
+
+        signal.signal(signal.SIGINT, on_interrupt)
+        run(prog_name="bstudy")
+    except (ImportError, MemoryError) as error:
+        last_line = str(error).strip().rpartition("\n")[2]  # NumPy explains itself in fifty lines
+        fail(f"too little memory, or an incomplete installation ({type(error).__name__}: {last_line})")
+    except OSError as error:
+        place = error.filename or "standard output"
+        fail(f"{place} cannot be read or written: {error.strerror or error}")
+
+
+def fail(reason: str) -> None:
+    """Print the reason if stderr can be written to, and exit with status 1."""
+    import contextlib
+
+    from bstudy.errors import printable
+
+    with contextlib.suppress(OSError):
+        print("bstudy:", printable(reason), file=sys.stderr, flush=True)
+    for stream in (1, 2):  # what is left to write would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ A chapter is a module `bstudy.chapters.chNN_name` with a docstring in sections, 
 experiments(**parameters), figure(runs, fig) and verdicts(runs). It may also have table(runs), PUBLISHED and HELP.
 """
 
+import ast
 import difflib
 import inspect
 import math
@@ -13,6 +14,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -164,9 +166,20 @@ def _find_modules():
     return {int(name[2:4]): name for name in sorted(names) if re.fullmatch(r"ch\d\d_\w+", name)}
 
 
+def docstring(thing: Any) -> str:
+    """Return the docstring of a module or a function from its source: `python -OO` removes it from the object."""
+    if inspect.ismodule(thing):
+        return ast.get_docstring(ast.parse(Path(thing.__file__).read_bytes())) or ""
+    return ast.get_docstring(ast.parse(inspect.getsource(thing)).body[0]) or ""
+
+
 def _load(number, name):
     module = import_module(f"bstudy.chapters.{name}")
-    finding, text = _parse(module.__doc__)
+    finding, text = _parse(docstring(module))
+    missing = [section for section in SECTIONS if not text.get(section)]
+    missing += [name for name in ("PART", "experiments", "figure", "verdicts") if not hasattr(module, name)]
+    if missing:
+        raise BstudyError(f"the chapter {module.__file__} has no {', no '.join(missing)}; chapter 1 has all of them")
     defaults = {name: each.default for name, each in inspect.signature(module.experiments).parameters.items()}
     known = import_module("bstudy.chapters.parameters").PARAMETER_HELP | getattr(module, "HELP", {})
     meanings = {name: known.get(name, "") for name in defaults}
@@ -175,7 +188,7 @@ def _load(number, name):
 
 def _parse(docstring):
     """Return (finding, {section: text}) of a chapter's docstring."""
-    finding, _, rest = inspect.cleandoc(docstring).partition("\n")
+    finding, _, rest = docstring.partition("\n")
     parts = re.split(rf"^({'|'.join(SECTIONS)})\b", rest, flags=re.MULTILINE)
     text = dict(zip(parts[1::2], parts[2::2], strict=True))
     exercises = re.split(r"^ +\d+\. ", text.pop("Exercises", ""), flags=re.MULTILINE)[1:]

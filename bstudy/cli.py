@@ -1,5 +1,8 @@
 """The commands: from words to values, from values to the lab and the report. Computes nothing."""
 
+import contextlib
+import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -8,21 +11,36 @@ from pathlib import Path
 import click
 
 from bstudy import __version__, options
-from bstudy.errors import BstudyError, InvalidInput, NotMeasured
+from bstudy.chapter import docstring, option_name
+from bstudy.errors import BstudyError, InvalidInput, NotMeasured, printable
 
 
 class Commands(click.Group):
     """Commands that end with a sentence, not a traceback, at an error that a user can cause."""
 
-    def invoke(self, context):
+    def main(self, *arguments, **settings):
         try:
-            return super().invoke(context)
+            status = super().main(*arguments, **settings | {"standalone_mode": False})
         except BstudyError as error:
             click.echo(f"bstudy: {error}", err=True)
-            context.exit(error.exit_status)
-        except KeyboardInterrupt:
+            status = error.exit_status
+        except click.Abort:  # Ctrl-C, or no answer to a question
             click.echo("bstudy: stopped; all measured results are stored.", err=True)
-            context.exit(130)
+            status = 130
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            status = error.exit_code
+        except click.UsageError as error:
+            click.UsageError(printable(error.format_message()), error.ctx).show()
+            status = error.exit_code
+        sys.exit(status)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Makes one line without control characters of a record."""
+
+    def format(self, record):
+        return printable(super().format(record))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,6 +52,13 @@ def main():
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a redirected Windows console may lack some characters
+    logging.lastResort.setFormatter(PrintableFormatter())
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if it cannot store a cache
+    # the book has a style of its own: the user's settings of matplotlib do not matter, not even damaged ones
+    os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    elsewhere = Path(__file__).with_name("styles")  # a matplotlibrc in the working directory would be read too
+    with contextlib.suppress(OSError), contextlib.chdir(elsewhere):
+        import matplotlib  # noqa: F401
 
 
 @main.command("chapters")
@@ -68,10 +93,16 @@ class ChapterCommand(click.Command):
         parser.ignore_unknown_options = True  # those of the chapter, which is not known yet
         found, others, _ = parser.parse_args([*arguments])
         number = first_argument(map(str, (found["number"], *others)))
+        if not number and not found.get("help") and not context.resilient_parsing:
+            raise click.MissingParameter(ctx=context, param=self.params[0])
         if re.fullmatch("[0-9]{1,9}", number):
             from bstudy.chapter import chapter
 
             context.obj = chapter(int(number))
+            shared = {name for each in super().get_params(context) for name in (each.name, *each.opts)}
+            if taken := [name for name in context.obj.parameters if shared & {name, option_name(name)}]:
+                file = context.obj.module.__file__
+                raise InvalidInput(f"{file}: the parameter {taken[0]!r} has the name of an option; rename it")
         return super().parse_args(context, arguments)
 
     def get_params(self, context):
@@ -137,7 +168,7 @@ def write_book(dataset, seeds, out, model, devices, jobs, quiet):
     report.check_files(html.files(chapters(), out))
     pages = html.build_pages(lab)
     paths = html.write(pages, out, lab, options.for_rerun(dataset, seeds, model))
-    click.echo(f"{len(paths)} pages; begin with {paths[0]}")
+    click.echo(f"{len(paths)} pages; begin with {printable(paths[0])}")
     if missing := sum(page.report is None for page in pages):
         raise BstudyError(f"{missing} chapter{'s are' if missing > 1 else ' is'} missing from the book")
 
@@ -169,7 +200,7 @@ def figures(dataset, seeds, settings, out, formats, style, model):
     for chapter, parameters in chapters:
         try:
             page = report.build(chapter, parameters, lab)
-            click.echo("  ".join(map(str, report.write(page, out, formats, style))))
+            click.echo("  ".join(map(printable, report.write(page, out, formats, style))))
             records.append(page.record())
         except (NotMeasured, InvalidInput) as error:  # the other chapters can still be drawn
             missing += 1
@@ -252,11 +283,9 @@ def bench(dataset):
 
     The third speed is that of only the matrix products of the training, which no loop can avoid.
     """
-    from rich.console import Console
-
     from bstudy.bench import bench
     from bstudy.data import load
-    from bstudy.terminal import new_table
+    from bstudy.terminal import WIDE_TABLE, new_console, new_table
 
     data = load(dataset)
     click.echo(f"Measuring on {data}, about a minute ...", err=True)
@@ -266,7 +295,7 @@ def bench(dataset):
     for size, ours, fit, products in bench(data, sizes):
         speeds = (f"{speed:,.0f}" for speed in (ours, fit, products))
         table.add_row(str(size), *speeds, f"{ours / fit:.2f}", f"{ours / products:.2f}")
-    Console(highlight=False).print(table)
+    new_console(WIDE_TABLE).print(table)
 
 
 @main.command()
@@ -282,14 +311,14 @@ def results(key, clear, yes):
 
     store = Store()
     store.remove_temporary_files()
-    keys = store.keys(key)
+    keys, folder = store.keys(key), printable(store.folder)
     if key and len(keys) != 1:
         raise InvalidInput(
             f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists all"
         )
     if clear:
         what = f"{len(keys)} stored result{'s' * (len(keys) != 1)}"
-        if yes or click.confirm(f"Delete {what} in {store.folder}?", err=True):
+        if yes or click.confirm(f"Delete {what} in {folder}?", err=True):
             for each in keys:
                 store.remove(each)
             click.echo(f"Deleted {what}.")
@@ -312,4 +341,9 @@ def results(key, clear, yes):
                 last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
                 click.echo(to_json(result.metadata | {"last values": last}), nl=False)
     if not key:
-        click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {store.folder}")
+        click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {folder}")
+
+
+if sys.flags.optimize > 1:  # Python has removed the docstrings
+    for each in (main, *main.commands.values()):
+        each.help = docstring(each.callback)

@@ -280,12 +280,14 @@ def final_numbers(run: Runs) -> dict[str, Any]:
     measures = [f"{name}_{what}" for what in ("accuracy", "loss") for name in ("test", "final_train")]
     measures += [f"{name}_{what}" for what in ("distance", "norm") for name in ("weight", "bias")]
     numbers = {name.removeprefix("final_"): run.final(name)[0] for name in (*measures, "cosines")}
+    metadata = run.metadata[0]
     return numbers | {
-        "parameters": run.metadata[0]["parameters"],
+        "parameters": metadata["parameters"],
         "steps": run["loss"].shape[1],
         "seconds": np.nansum(run["seconds"]),
-        "seconds_total": run.metadata[0]["seconds_total"],
+        "seconds_total": metadata["seconds_total"],
         "diverged": run.diverged[0],
+        **{name: metadata[name] for name in RECORDED_FLAGS if name in metadata},  # they change the last bits
     }
 
 

@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 import bstudy.chapters
 from bstudy.chapter import as_text, chapter, chapters, chapters_with_settings, option_name, read_settings
+from bstudy.cli import main
 from bstudy.errors import BstudyError, InvalidInput
 
 OWN_CHAPTER = '''"""Half of it is enough.
@@ -28,17 +30,30 @@ HELP = {"fraction": "which part is used", "epochs": "epochs of each half"}
 
 def experiments(epochs=4, fraction=0.5, names=("a", "b")):
     return {}
+
+
+def figure(runs, fig):
+    pass
+
+
+def verdicts(runs):
+    return []
 '''
 
 
 @pytest.fixture
-def own_chapter(tmp_path, monkeypatch):
-    """A chapter of a reader, in a folder of its own, next to those of the book."""
-    (tmp_path / "ch98_half.py").write_text(OWN_CHAPTER)
-    (tmp_path / "notes.py").write_text("raise RuntimeError('it is no chapter')")
+def write_chapter(tmp_path, monkeypatch):
+    """write_chapter(text) writes a chapter of a reader into a folder of its own, next to those of the book."""
     monkeypatch.setattr(bstudy.chapters, "__path__", [*bstudy.chapters.__path__, str(tmp_path)])
-    yield chapter(98)
-    del sys.modules["bstudy.chapters.ch98_half"]
+    yield (tmp_path / "ch98_half.py").write_text
+    sys.modules.pop("bstudy.chapters.ch98_half", None)
+
+
+@pytest.fixture
+def own_chapter(write_chapter, tmp_path):
+    write_chapter(OWN_CHAPTER)
+    (tmp_path / "notes.py").write_text("raise RuntimeError('it is no chapter')")
+    return chapter(98)
 
 
 def test_the_chapters_come_in_order():
@@ -68,6 +83,35 @@ def test_a_chapter_explains_its_own_parameters(own_chapter):
     assert own_chapter.help["fraction"] == "which part is used"
     assert own_chapter.help["epochs"] == "epochs of each half"
     assert own_chapter.help["names"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (
+            "",
+            "Claim, no Compare, no Look for, no Source, no Exercises, no PART, no experiments, no figure, no verdicts",
+        ),
+        (OWN_CHAPTER.replace("Claim ", "Statement "), "Claim"),
+        (OWN_CHAPTER.replace("Exercises", "Questions"), "Exercises"),
+        (OWN_CHAPTER.replace("PART", "SECTION"), "PART"),
+        (OWN_CHAPTER.replace("def experiments", "def runs"), "experiments"),
+    ],
+    ids=["all", "Claim", "Exercises", "PART", "experiments"],
+)
+def test_a_chapter_in_which_something_is_missing_is_refused_in_a_sentence(write_chapter, text, missing):
+    write_chapter(text)
+    with pytest.raises(BstudyError) as error:
+        chapters()
+    assert f"ch98_half.py has no {missing}; chapter 1 has all of them" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["seeds", "set", "settings", "help"])
+def test_a_parameter_with_the_name_of_an_option_is_refused(write_chapter, name):
+    write_chapter(OWN_CHAPTER.replace("epochs=4", f"{name}=4"))
+    done = CliRunner().invoke(main, ["chapter", "98"])
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"ch98_half.py: the parameter {name!r} has the name of an option; rename it\n")
 
 
 def test_without_an_installation_a_sentence_says_what_to_do(monkeypatch):

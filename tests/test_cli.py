@@ -16,11 +16,12 @@ from PIL import Image
 from bstudy import Lab, leaves
 from bstudy.chapter import as_text, chapter, chapters, option_name
 from bstudy.cli import main
-from bstudy.errors import BstudyError
+from bstudy.errors import BstudyError, printable
 from bstudy.store import MARK, Result, Store
 
 NO_TENSORFLOW = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
 TINY_CHAPTER = ["--small-batch-size", "8", "--large-batch-size", "32", "--epochs", "2", "--seeds", "2"]
+WILD = "a\x1b[31m\nbad"
 TRAIN = {"--batch-size": 64, "--learning-rate": 0.01, "--epochs": 1}
 
 
@@ -209,7 +210,7 @@ def test_a_command_that_measures_nothing_loads_no_tensorflow(words, tmp_path):
         ("import bstudy", {"tensorflow", "keras", "numpy", "matplotlib"}),
         ("from bstudy import *", {"tensorflow", "keras", "matplotlib.pyplot"}),
         (
-            "from bstudy.cli import main; main(['--help'], standalone_mode=False)",
+            "import click; from bstudy.cli import main; main.get_help(click.Context(main))",
             {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "sklearn", "rich"},
         ),
         (
@@ -280,6 +281,8 @@ def test_help_explains_every_parameter_with_its_default(call):
     [
         (["frobnicate"], "No such command 'frobnicate'"),
         (["chapter"], "Missing argument 'NUMBER'"),
+        (["chapter", "--epochs", 3], "Missing argument 'NUMBER'"),
+        (["chapter", "--epochs", 3, "--seeds=2"], "Missing argument 'NUMBER'"),
         (["chapter", 99], "there is no chapter 99; the chapters are 1, 2, 3, "),
         (["chapter", "9" * 5000], "is not a valid integer"),
         (["chapter", "²"], "'²' is not a valid integer"),
@@ -311,6 +314,47 @@ def test_a_wrong_command_is_refused_in_a_sentence(call_without_measuring, home, 
     assert done.exit_code == 2
     assert not home.exists()
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [WILD], [f"--{WILD}"], ["chapter", 1, WILD], ["chapter", 1, f"--{WILD}"], ["chapter", 1, "--epochs", WILD],
+        ["chapter", 1, "--dataset", WILD], ["chapter", 1, "--model", f"{WILD}:f"], ["chapter", 1, "--set", f"{WILD}=3"],
+        ["results", WILD], train(then=WILD), ["figures", "--out", f"file/{WILD}"],
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_no_argument_is_printed_with_control_characters(call_without_measuring, words):
+    with open("file", "w"):
+        pass
+    done = call_without_measuring(*words)
+    assert r"\x1b[31m" in done.stderr
+    assert "\x1b" not in done.output
+    assert "bad" in done.stderr.splitlines()[-1]
+    assert done.exit_code in (1, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such folder")
+def test_no_path_is_printed_with_control_characters(second_is_stored, call, bstudy, home):
+    done = call("figures", "--out", WILD)
+    assert f"{printable(WILD)}/ch02.png  {printable(WILD)}/ch02.svg" in done.stdout
+    wild_home = shutil.copytree(home, home.with_name(WILD))
+    for entry in wild_home.glob("results/*.npz"):
+        entry.write_bytes(b"damaged")
+    done = bstudy("results", BSTUDY_HOME=str(wild_home))
+    assert f"{printable(WILD)}/results/{entry.stem}.damaged, and measured again.\n" in done.stderr
+    assert done.stdout.endswith(f"{printable(WILD)}/results\n")
+
+
+def test_ctrl_c_outside_of_a_measurement_ends_with_a_sentence(call, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bstudy.chapter.chapters", interrupt)
+    done = call("chapters")
+    assert done.exit_code == 130
+    assert done.stderr.strip() == "bstudy: stopped; all measured results are stored."
 
 
 def test_an_unknown_option_says_which_one_may_be_meant(call_without_measuring):
@@ -425,6 +469,12 @@ def test_train_prints_and_writes_the_numbers_of_a_run(trained):
         assert json.load(file) == {"note": MARK} | numbers
     assert again.stderr == ""
     assert f"test_accuracy      {numbers['test_accuracy']}" in again.stdout
+
+
+def test_a_flag_that_changes_the_bits_is_printed_with_the_numbers(trained, monkeypatch):
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")  # recorded, but too late for TensorFlow
+    numbers = json.loads(trained("--batch-size", 25, "--learning-rate", 0.01, "--epochs", 1, "--json", "-").stdout)
+    assert numbers["TF_DETERMINISTIC_OPS"] == "1"
 
 
 def test_a_run_that_diverges_is_reported(trained):
