@@ -44,7 +44,8 @@ def figure(runs, fig):
         if what == "steps":
             minimum, critical = stats.critical_batch_size(sizes, tuned)
             law = minimum[:, None] * (1 + critical[:, None] / sizes)
-            axes.plot(sizes, law.mean(axis=0), "--", color="gray", label=f"fit, B_crit = {critical.mean():.0f}")
+            if critical.mean() > 0:  # NaN if a run did not reach the target
+                axes.plot(sizes, law.mean(axis=0), "--", color="gray", label=f"fit, B_crit = {critical.mean():.0f}")
             axes.plot(sizes, tuned[:, 0].mean() * sizes[0] / sizes, ":", color="gray", label="perfect scaling")
 
 

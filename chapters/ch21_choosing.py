@@ -57,11 +57,12 @@ def figure(runs, fig):
     sizes, _, steps = steps_and_best(runs["target"], "steps")
     step_seconds, critical, machine = limits(runs)
     plots.by_batch_size(noise, *stack(runs["noise"], lambda run: run.table()["noise scale"]), color="C0")
-    noise.axhline(critical.mean(), color="C2", linestyle="--")
     noise.set(xlabel="epoch", ylabel="noise scale tr Σ / ‖g‖² (samples)")
     plots.by_batch_size(time, sizes, steps * step_seconds, color="C0", label="steps × seconds of a step")
     plots.by_batch_size(time, sizes, steps_and_best(runs["target"], "seconds")[2], color="C1", label="as it took")
-    time.axvline(critical.mean(), color="C2", linestyle="--", label=f"B_crit = {critical.mean():.0f}")
+    if critical.mean() > 0:  # NaN if a run did not reach the target
+        noise.axhline(critical.mean(), color="C2", linestyle="--")
+        time.axvline(critical.mean(), color="C2", linestyle="--", label=f"B_crit = {critical.mean():.0f}")
     time.axvline(machine.mean(), color="gray", linestyle=":", label=f"t₀ / t₁ = {machine.mean():.0f}")
     time.set(ylabel="seconds to the target")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from bstudy import Cost, Evaluation, Lab, Runs, TimeToTarget, leaves, map_leaves
 from bstudy.chapter import chapters, option_name
@@ -201,6 +202,10 @@ def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_la
         claims = [*page.chapter.module.verdicts(map_leaves(miss, page.runs))]
     of_target = [each for each in claims if not each.claim.startswith("The noise scale grows")]
     assert len(of_target) > 1
+    drawing = Figure()
+    with np.errstate(all="ignore"):
+        page.chapter.module.figure(map_leaves(miss, page.runs), drawing)
+    assert not [axes for axes in drawing.axes if "nan" in " ".join(axes.get_legend_handles_labels()[1])]
     assert {each.outcome for each in of_target} == {"undecided"}
     assert {each.why for each in of_target} == {
         "no finite number for 1 of 2 seeds: runs diverged, for example, or did not reach their target"
