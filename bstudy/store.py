@@ -167,7 +167,7 @@ class Store:
                 os.replace(path, kept)
             except OSError:
                 kept = path
-            log.warning("A stored result is damaged (%s); kept as %s, and measured again.", error, kept)
+            log.warning("A stored result is damaged (%s); the file is now %s, and it is measured again.", error, kept)
             return None
 
     def progress(self, key: str, state: bool = False) -> float:

@@ -171,7 +171,7 @@ def test_with_one_seed_it_decides_nothing(chapter, make_lab):
 
 
 def with_second_seed(run, value, diverged):
-    """Return the run as it is if its second seed diverged, or did not reach a target."""
+    """Return what the run would be if its second seed had diverged, or had not reached a target."""
     columns = {name: np.array(column) for name, column in run.columns.items()}
     for column in columns.values():
         if column.dtype.kind == "f":
@@ -210,6 +210,16 @@ def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_la
     assert {each.why for each in of_target} == {
         "no finite number for 1 of 2 seeds: runs diverged, for example, or did not reach their target"
     }
+
+
+def test_the_noise_scale_of_a_run_that_diverged_is_not_compared(make_lab):
+    page = build_tiny(CHAPTERS[20], make_lab(2))
+    noise = page.runs["noise"]
+    late = {max(noise): with_second_seed(noise[max(noise)], np.nan, diverged=True)}
+    runs = page.runs | {"noise": noise | late, "run": with_second_seed(page.runs["run"], np.nan, diverged=True)}
+    with np.errstate(all="ignore"):
+        _, compared, _ = page.chapter.module.verdicts(runs)
+    assert compared.why.startswith("no finite number for 1 of 2 seeds")
 
 
 @pytest.mark.parametrize("changes", [{"target_accuracy": 100.0, "epochs": 1}, {"sgd_learning_rate": 1e30}], ids=str)

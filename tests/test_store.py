@@ -160,7 +160,7 @@ def test_a_damaged_entry_that_cannot_be_renamed_is_measured_again(caplog):
     path.write_bytes(b"not a zip file")
     (path.with_suffix(".damaged") / "in the way").mkdir(parents=True)
     assert store.read(KEY) is None
-    assert f"kept as {path}, and measured again" in caplog.text
+    assert f"the file is now {path}, and it is measured again" in caplog.text
 
 
 @posix
