@@ -12,7 +12,7 @@ from bstudy.data import Dataset
 from bstudy.errors import InvalidInput
 from bstudy.processes import stdout_to_stderr
 
-TRIED_SAMPLES = 64
+TRIED_SAMPLES = 100
 WANTED = "use mlp, cnn, or MODULE:FUNCTION, a function of (input_shape, classes) that returns a Keras model"
 
 

@@ -7,6 +7,7 @@ killed leaves the old entry or the new one, never half of one.
 
 import contextlib
 import errno
+import glob
 import io
 import json
 import logging
@@ -84,10 +85,14 @@ def open_regular(path: Path) -> BinaryIO:
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write(file)` on a temporary file next to `path`, then rename it. A link is replaced, not followed.
 
+    Temporary files of this path that killed processes left are deleted.
+
     Raises:
         OSError: it cannot be written; the old file is unchanged then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        _remove_if_abandoned(left)
     temporary = temporary_name(path)
     try:
         with open(temporary, "xb") as file:
@@ -237,10 +242,16 @@ class Store:
             BstudyError: the folder cannot be read.
         """
         for name in self._names():
-            path, match = self.folder / name, re.fullmatch(r"\.[0-9a-f]{64}\.npz\.(.+)\.(\d{1,9})\.[0-9a-f]{8}", name)
-            with contextlib.suppress(OSError):
-                if match and (_has_ended(*match.groups()) or time.time() - path.stat().st_mtime > DAY):
-                    path.unlink()
+            if re.match(r"\.[0-9a-f]{64}\.npz\.", name):
+                _remove_if_abandoned(self.folder / name)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Delete a temporary file of this host without a process, or older than a day."""
+    match = re.fullmatch(r"\..+\.([^.].*)\.(\d{1,9})\.[0-9a-f]{8}", path.name)
+    with contextlib.suppress(OSError):
+        if match and (_has_ended(*match.groups()) or time.time() - path.stat().st_mtime > DAY):
+            path.unlink()
 
 
 def _has_ended(host: str, process: str) -> bool:

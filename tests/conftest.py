@@ -1,6 +1,7 @@
 import functools
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def one_layer(input_shape, classes):
     return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes, use_bias=False)])
 """
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
+# A shell that runs pytest in the background lets it ignore Ctrl-C, and so would the commands that the tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 VARIABLES = ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG")
 
 

@@ -1,6 +1,5 @@
 """The commands: what they print, what they write, and how they refuse wrong input. Few are processes of their own."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -66,11 +65,10 @@ def squeezed(text):
 
 
 @pytest.fixture(scope="module")
-def stored(tiny_file, small_model, tmp_path_factory):
+def stored(tiny_file, tmp_path_factory):
     """A folder in which chapter 2 was run in a small setting: (folder, words of the command, finished process)."""
     folder = tmp_path_factory.mktemp("stored")
-    shutil.copy(importlib.util.find_spec("small_models").origin, folder)
-    words = ["chapter", "2", *TINY_CHAPTER, "--dataset", str(tiny_file), "--model", small_model]
+    words = ["chapter", "2", *TINY_CHAPTER, "--dataset", str(tiny_file)]
     return folder, words, run_in(folder, [sys.executable, "-m", "bstudy", *words])
 
 
@@ -88,7 +86,7 @@ def test_a_chapter_prints_its_page(stored):
     _, _, done = stored
     page = squeezed(done.stdout)
     assert done.returncode == 0
-    assert "Measured on tiny (50 training and 20 test samples), model small_models:small, small_batch_size=8, " in page
+    assert "Measured on tiny (50 training and 20 test samples), small_batch_size=8, " in page
     assert "large_batch_size=32, epochs=2, 2 seeds: mean ± 95 % interval" in page
     assert "A larger learning rate recovers" in page
     assert "32 at 0.1 for 2" in page
@@ -108,7 +106,7 @@ def test_a_chapter_writes_its_files(stored):
 
 def test_only_the_estimate_and_the_progress_are_on_standard_error(stored):
     lines = stored[2].stderr.splitlines()
-    assert lines[0].startswith("Measuring on tiny (50 training and 20 test samples) with the model small_models")
+    assert lines[0].startswith("Measuring on tiny (50 training and 20 test samples): 6 results")
     assert "6 results, about " in lines[0]
     assert len(lines) > 1
     assert all(line.startswith("[") for line in lines[1:])
@@ -122,10 +120,10 @@ def test_a_stored_chapter_needs_no_tensorflow_and_prints_the_same_page(stored):
     assert again.returncode == 0
 
 
-def test_figures_of_stored_results_need_no_tensorflow_and_are_the_same(stored, tiny_file, small_model):
+def test_figures_of_stored_results_need_no_tensorflow_and_are_the_same(stored, tiny_file):
     folder, _, _ = stored
     settings = ["--set", "small_batch_size=8", "--set", "large_batch_size=32", "--set", "epochs=2", "--seeds", "2"]
-    data = ["--dataset", str(tiny_file), "--model", small_model]
+    data = ["--dataset", str(tiny_file)]
     done = run_without_tensorflow(folder, ["figures", *settings, *data, "--out", "again"])
     assert done.stdout.split() == [f"again/ch02.{ending}" for ending in ("png", "svg", "json")]
     assert done.stderr.splitlines()[-1] == "bstudy: 21 figures are missing"
@@ -343,7 +341,7 @@ def test_no_path_is_printed_with_control_characters(second_is_stored, call, bstu
     for entry in wild_home.glob("results/*.npz"):
         entry.write_bytes(b"damaged")
     done = bstudy("results", BSTUDY_HOME=str(wild_home))
-    assert f"{printable(WILD)}/results/{entry.stem}.damaged, and measured again.\n" in done.stderr
+    assert f"{printable(WILD)}/results/{entry.stem}.damaged, and it is measured again.\n" in done.stderr
     assert done.stdout.endswith(f"{printable(WILD)}/results\n")
 
 

@@ -160,7 +160,7 @@ def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_s
     [
         (Recipe.sgd(64, 0.01, 30), MLP, 0, "7a5b6bb16e0bf295"),
         (Recipe.adam(64, 0.01, 30).then(batch_size=16), CNN, 1, "658f135c22772577"),
-        (GradientTrials(START), ModelSpec("module:function", "d" * 64), 2, "8cfd1594f3681994"),
+        (GradientTrials(START), ModelSpec("module:function", (("m.py", "d" * 64),), "e" * 64), 2, "a44ac0af2c4aea47"),
         (TimeToTarget.sgd(64, 0.1, 10, 93), MLP, 0, "b81dfaebcdefd8ed"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -236,7 +235,7 @@ def test_a_signal_during_the_display_of_progress_keeps_the_checkpoint(lab, monke
     assert 0.4 <= Store().progress(key(lab(), recipe)) < 1
 
 
-def test_a_result_that_another_process_measures_is_awaited(lab, measure_small, epochs, caplog):
+def test_a_result_that_another_process_measures_is_awaited(lab, measure_small, epochs, caplog, monkeypatch):
     store, name = Store(), key(lab(), START)
     result = measure_small(START)
     result.metadata["seconds_total"] = 1.0
@@ -248,23 +247,18 @@ def test_a_result_that_another_process_measures_is_awaited(lab, measure_small, e
         store.write(name, result)
         lock.__exit__(None, None, None)
 
-    timer = threading.Timer(0.5, finish)
-    timer.start()
+    monkeypatch.setattr("bstudy.worker.time.sleep", lambda seconds: finish())
     run = lab().run(START)
-    timer.join()
     np.testing.assert_array_equal(run["test_loss"][0], result.columns["test_loss"])
     assert not epochs
     assert caplog.text.count("Another process measures 16 at 0.1 for 3 epochs, seed 0; waiting for it") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_waiting_can_be_interrupted(lab):
-    with Store().try_lock(key(lab(), START)):
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(Interrupted, match="0 of 1 results are stored"):
-            lab().run(START)
-        timer.join()
+def test_waiting_can_be_interrupted(lab, monkeypatch):
+    monkeypatch.setattr("bstudy.worker.time.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+    with Store().try_lock(key(lab(), START)), pytest.raises(Interrupted, match="0 of 1 results are stored"):
+        lab().run(START)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")

@@ -287,6 +287,18 @@ def test_a_temporary_name_holds_host_process_and_a_random_part(tmp_path):
 
 
 @posix
+def test_a_file_that_is_written_again_removes_what_a_killed_process_left(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    host, others = (
+        socket.gethostname(),
+        [".x.svg.other-host.1.0123abcd", f".y.svg.h.{ended.stdout.strip()}.0123abcd", ".x.svg"],
+    )
+    for name in (f".x.svg.{host}.{ended.stdout.strip()}.0123abcd", *others):
+        (tmp_path / name).touch()
+    write_atomically(tmp_path / "x.svg", lambda file: file.write(b"new"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "x.svg"])
+
+
 def test_only_temporary_files_of_ended_processes_or_old_ones_are_removed():
     store, here = Store(), socket.gethostname()
     store.folder.mkdir(parents=True)
