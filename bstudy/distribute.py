@@ -149,8 +149,12 @@ def shares(batch_size: int, replicas: int) -> list[tuple[int, int]]:
 
 
 def is_cluster() -> bool:
-    """Whether TF_CONFIG names machines that train together."""
-    return "TF_CONFIG" in os.environ
+    """Whether TF_CONFIG names machines that train together.
+
+    Raises:
+        InvalidInput: TF_CONFIG is wrong.
+    """
+    return read_configuration() is not None
 
 
 def is_chief() -> bool:
@@ -159,8 +163,16 @@ def is_chief() -> bool:
     Raises:
         InvalidInput: TF_CONFIG is wrong.
     """
-    if not is_cluster():
+    if (configuration := read_configuration()) is None:
         return True
+    cluster, task = configuration
+    return task["type"] == "chief" or ("chief" not in cluster and task["index"] == 0)
+
+
+def read_configuration() -> tuple[dict, dict] | None:
+    """Return the cluster and the task of TF_CONFIG, or None without it; raise InvalidInput if it is wrong."""
+    if "TF_CONFIG" not in os.environ:
+        return None
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         cluster, task = config["cluster"], {"type": "worker", "index": 0} | config["task"]
@@ -174,7 +186,7 @@ def is_chief() -> bool:
             'TF_CONFIG must look like {"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, '
             '"task": {"type": "worker", "index": 0}}, with another index on each machine'
         )
-    return task["type"] == "chief" or ("chief" not in cluster and task["index"] == 0)
+    return cluster, task
 
 
 @functools.cache
@@ -182,7 +194,6 @@ def cluster_strategy() -> "tf.distribute.Strategy | None":
     """Return the strategy of training on all machines of TF_CONFIG, or None. It must precede every computation."""
     if not is_cluster():
         return None
-    is_chief()  # reads what TensorFlow would fail on without a sentence
     print(f"Waiting for the other machines of TF_CONFIG, at most {CONNECT_SECONDS} s ...", file=sys.stderr, flush=True)
     # TensorFlow waits without a limit, and meanwhile runs no other thread and no signal handler of Python
     with open(os.devnull, "w") as nowhere:

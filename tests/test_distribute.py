@@ -71,8 +71,9 @@ def test_more_devices_than_there_are_are_refused(tiny):
 )  # fmt: skip
 def test_a_wrong_configuration_is_refused(monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(InvalidInput, match="TF_CONFIG must look like"):
-        is_chief()
+    for use in (is_chief, Lab):
+        with pytest.raises(InvalidInput, match="TF_CONFIG must look like"):
+            use()
 
 
 @pytest.mark.parametrize(
