@@ -29,8 +29,7 @@ def main() -> None:
         last_line = str(error).strip().rpartition("\n")[2]  # NumPy explains itself in fifty lines
         fail(f"too little memory, or an incomplete installation ({type(error).__name__}: {last_line})")
     except OSError as error:
-        place = error.filename or "standard output"
-        fail(f"{place} cannot be read or written: {error.strerror or error}")
+        fail(f"{error.filename or 'standard output cannot be written to'}: {error.strerror or error}")
 
 
 def fail(reason: str) -> None:

@@ -1,8 +1,6 @@
 """The commands: from words to values, from values to the lab and the report. Computes nothing."""
 
-import contextlib
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -50,15 +48,13 @@ def main():
 
     Begin with: bstudy chapter 1
     """
+    from bstudy.processes import import_matplotlib
+
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a redirected Windows console may lack some characters
     logging.lastResort.setFormatter(PrintableFormatter())
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if it cannot store a cache
-    # the book has a style of its own: the user's settings of matplotlib do not matter, not even damaged ones
-    os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-    elsewhere = Path(__file__).with_name("styles")  # a matplotlibrc in the working directory would be read too
-    with contextlib.suppress(OSError), contextlib.chdir(elsewhere):
-        import matplotlib  # noqa: F401
+    import_matplotlib()
 
 
 @main.command("chapters")

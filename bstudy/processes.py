@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Listener
+from pathlib import Path
 
 from bstudy.backend import check_temporary_folder
 
@@ -100,10 +101,22 @@ class Child:
         self.connection.close()
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib in a process of bstudy, without the user's settings, which may be damaged.
+
+    The book has a style of its own. Keras imports matplotlib too.
+    """
+    os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    elsewhere = Path(__file__).with_name("styles")  # a matplotlibrc in the working directory would be read too
+    with contextlib.suppress(OSError), contextlib.chdir(elsewhere):
+        import matplotlib  # noqa: F401
+
+
 def child_main() -> None:
     """Run in the child: connect to the parent, receive a function and its arguments, and call it."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent receives them too, and decides
+    import_matplotlib()
     address, key = pickle.load(sys.stdin.buffer)
     with Client(address, authkey=key) as connection:
         function, arguments = connection.recv()

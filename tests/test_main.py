@@ -63,7 +63,7 @@ def test_without_any_stream_there_is_still_a_status(redirected):
 def test_an_output_that_cannot_be_written_is_reported(redirected, words):
     done = redirected("> /dev/full", *words)
     assert done.returncode == 1
-    assert done.stderr == "bstudy: standard output cannot be read or written: No space left on device\n"
+    assert done.stderr == "bstudy: standard output cannot be written to: No space left on device\n"
 
 
 @full

@@ -25,6 +25,10 @@ def print_much(connection):
     connection.send("printed")
     sys.exit("the last line")
 
+def draw(connection):
+    import matplotlib
+    connection.send(matplotlib.rcParams["backend"])
+
 def hang_up(connection):
     os.kill(os.getpid(), signal.SIGHUP)
     connection.send("still here")
@@ -104,6 +108,13 @@ def test_a_child_that_fails_reports_its_status_and_last_line(helpers, start):
         child.connection.recv()
     assert child.exit_reason() == "status 7: out of everything"
     child.send("ignored")
+
+
+def test_a_child_does_not_read_the_users_settings_of_matplotlib(helpers, start, tmp_path, monkeypatch):
+    (tmp_path / "matplotlibrc").write_bytes(b"axes.grid: \xff")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    assert start(helpers.draw).connection.recv() == "agg"
 
 
 def test_a_child_may_print_much(helpers, start):
