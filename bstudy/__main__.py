@@ -28,8 +28,8 @@ def main() -> None:
     except (ImportError, MemoryError) as error:
         last_line = str(error).strip().rpartition("\n")[2]  # NumPy explains itself in fifty lines
         fail(f"too little memory, or an incomplete installation ({type(error).__name__}: {last_line})")
-    except OSError as error:
-        fail(f"{error.filename or 'standard output cannot be written to'}: {error.strerror or error}")
+    except OSError as error:  # mostly of an output that cannot be written
+        fail(f"reading or writing failed: {error}")
 
 
 def fail(reason: str) -> None:

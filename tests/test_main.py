@@ -63,7 +63,7 @@ def test_without_any_stream_there_is_still_a_status(redirected):
 def test_an_output_that_cannot_be_written_is_reported(redirected, words):
     done = redirected("> /dev/full", *words)
     assert done.returncode == 1
-    assert done.stderr == "bstudy: standard output cannot be written to: No space left on device\n"
+    assert done.stderr == "bstudy: reading or writing failed: [Errno 28] No space left on device\n"
 
 
 @full
@@ -95,6 +95,12 @@ def test_an_import_that_fails_is_reported(with_module, error, reason):
     done = with_module("click", f"raise {error}")
     assert done.returncode == 1
     assert done.stderr == f"bstudy: too little memory, or an incomplete installation ({reason})\n"
+
+
+def test_an_error_of_the_system_is_reported_with_its_file(with_module):
+    done = with_module("click", "open('missing/file')")
+    assert done.returncode == 1
+    assert done.stderr == "bstudy: reading or writing failed: [Errno 2] No such file or directory: 'missing/file'\n"
 
 
 def test_files_of_the_working_directory_replace_no_module(bstudy, tmp_path):
