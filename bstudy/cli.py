@@ -48,13 +48,13 @@ def main():
 
     Begin with: bstudy chapter 1
     """
-    from bstudy.processes import import_matplotlib
+    from bstudy.processes import load_matplotlib
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a redirected Windows console may lack some characters
     logging.lastResort.setFormatter(PrintableFormatter())
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if it cannot store a cache
-    import_matplotlib()
+    load_matplotlib()
 
 
 @main.command("chapters")

@@ -101,7 +101,7 @@ class Child:
         self.connection.close()
 
 
-def import_matplotlib() -> None:
+def load_matplotlib() -> None:
     """Import matplotlib in a process of bstudy, without the user's settings, which may be damaged.
 
     The book has a style of its own. Keras imports matplotlib too.
@@ -116,7 +116,7 @@ def child_main() -> None:
     """Run in the child: connect to the parent, receive a function and its arguments, and call it."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent receives them too, and decides
-    import_matplotlib()
+    load_matplotlib()
     address, key = pickle.load(sys.stdin.buffer)
     with Client(address, authkey=key) as connection:
         function, arguments = connection.recv()
