@@ -11,9 +11,8 @@ def main() -> None:
     """Run the command line."""
     import signal
 
-    on_interrupt = signal.signal(
-        signal.SIGINT, lambda *_: os._exit(130)
-    )  # during the imports there is nothing to store
+    # during the imports, Ctrl-C has nothing to store
+    on_interrupt = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     has_output = sys.stdout is not None
     for name in ("stdin", "stdout", "stderr"):  # the next open file would replace a closed one
         if getattr(sys, name) is None:
@@ -21,9 +20,18 @@ def main() -> None:
     if not has_output:
         fail("standard output is closed; redirect it to a file, or to /dev/null")
     try:
+        import atexit
+        import contextlib
+        import shutil
+        import tempfile
+
         from bstudy.cli import main as run
 
         signal.signal(signal.SIGINT, on_interrupt)
+        # TensorFlow does not delete all of its temporary files, and a child that is killed deletes none
+        with contextlib.suppress(OSError):  # without room for a folder, TensorFlow is refused later
+            tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="bstudy-")
+            atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
         run(prog_name="bstudy")
     except (ImportError, MemoryError) as error:
         last_line = str(error).strip().rpartition("\n")[2]  # NumPy explains itself in fifty lines

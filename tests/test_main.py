@@ -18,7 +18,8 @@ def redirected(tmp_path):
 
     def run(redirections, *words):
         command = ["sh", "-c", f'"$@" {redirections}', "sh", sys.executable, "-m", "bstudy", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        environment = os.environ | {"PYTHONUNBUFFERED": ""}  # Python also writes at its end
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
 
     return run
 
@@ -27,11 +28,11 @@ def redirected(tmp_path):
 def with_module(bstudy, tmp_path):
     """with_module(name, text, *words) runs the command with a module of this text before all others."""
 
-    def run(name, text, *words):
+    def run(name, text, *words, **environment):
         folder = tmp_path / "modules"
         folder.mkdir()
         (folder / f"{name}.py").write_text(text)
-        return bstudy(*words, PYTHONPATH=str(folder))
+        return bstudy(*words, PYTHONPATH=str(folder), **environment)
 
     return run
 
@@ -95,6 +96,16 @@ def test_an_import_that_fails_is_reported(with_module, error, reason):
     done = with_module("click", f"raise {error}")
     assert done.returncode == 1
     assert done.stderr == f"bstudy: too little memory, or an incomplete installation ({reason})\n"
+
+
+def test_no_temporary_file_stays(with_module, tmp_path):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    program = "import tempfile; print(tempfile.mkstemp()[1]); raise MemoryError"
+    done = with_module("filelock", program, "results", TMPDIR=str(folder))
+    assert done.stdout.startswith(str(folder))
+    assert done.stderr == "bstudy: too little memory, or an incomplete installation (MemoryError: )\n"
+    assert list(folder.iterdir()) == []
 
 
 def test_an_error_of_the_system_is_reported_with_its_file(with_module):
