@@ -1,6 +1,7 @@
 """Several processes: the same bits as in one, and no result lost when a process or all of them end."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -114,7 +115,8 @@ def test_a_task_that_fails_twice_ends_the_run_and_the_others_keep_a_checkpoint(t
 
 
 def test_several_machines_and_several_processes_are_not_mixed(tiny, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")
+    cluster = {"cluster": {"worker": ["one:1", "two:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     with pytest.raises(InvalidInput, match="use one or the other"):
         Lab(tiny, jobs=2)
 
