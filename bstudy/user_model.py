@@ -34,7 +34,7 @@ def load_function(name: str) -> Callable:
             module = importlib.import_module(module_name)
         except (Exception, SystemExit) as error:  # anything that a user's code raises
             if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-                where = f"in {working_directory()} or among the installed ones"
+                where = f"in {working_directory() or 'a deleted folder'} or among the installed ones"
                 raise InvalidInput(f"there is no module {error.name!r} {where}") from None
             raise InvalidInput(f"module {module_name!r} cannot be imported: {in_one_line(error)}") from None
         changed = [name for name, value in keras_settings().items() if value != before[name]]
@@ -63,7 +63,9 @@ def imported_files(name: str) -> dict[str, str]:
         package = module_name.partition(".")[0]
         path = Path(getattr(module, "__file__", None) or "")
         is_own = path.is_relative_to(folder) and "site-packages" not in path.parts
-        if package in ("__main__", "bstudy") or not (is_own or package == top_name) or not path.is_file():
+        # TensorFlow imports a temporary file for each function that it compiles
+        is_other = package in ("__main__", "bstudy") or package.startswith("__autograph_generated")
+        if is_other or not (is_own or package == top_name) or not path.is_file():
             continue
         files[str(path)] = _digest(path)
         loaded_by, digest = _loaded.setdefault(path, (module.__spec__, files[str(path)]))

@@ -3,11 +3,13 @@
 import importlib
 import json
 import sys
+import tempfile
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bstudy import Interpolation, Lab, Recipe, Sharpness
 from bstudy.backend import random_seed
@@ -286,6 +288,15 @@ def test_a_change_of_an_imported_file_is_another_model(tiny, write_module, place
     assert key_of(tiny, "user:small") == before
     write_module("helper", "UNITS = 5")
     assert key_of(tiny, "user:small") != before
+
+
+def test_temporary_files_of_tensorflow_do_not_change_the_model(tiny, write_module, tmp_path, monkeypatch):
+    write_module("user", OWN)
+    before = key_of(tiny, "user:small")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tf.function(lambda x: x + 1 if x > 0 else x)(tf.constant(1.0))
+    assert list(tmp_path.glob("__autograph_generated_file*"))
+    assert key_of(tiny, "user:small") == before
 
 
 def test_a_file_that_was_changed_after_its_import_is_refused(tiny, write_module, tmp_path):
