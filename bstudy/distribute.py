@@ -85,9 +85,9 @@ class DistributedTrainer(Trainer):
                 "devices would not have in common; train it on one device"
             )
 
-    def set_optimizer(self, name: str, learning_rate: float = 0.01) -> None:
+    def set_optimizer(self, *settings, **learning_rate) -> None:
         with self.strategy.scope():
-            super().set_optimizer(name, learning_rate)
+            super().set_optimizer(*settings, **learning_rate)
 
     @functools.cached_property
     def loop_data(self):

@@ -16,6 +16,20 @@ FIRST_CALL_STEPS = 16
 EVALUATION_BATCH_SIZE = 10_000  # fixed: a measurement must not depend on the batch size under study
 
 
+class OptimizerSettings(NamedTuple):
+    """An optimizer without its learning rate, in Keras's names and with its defaults."""
+
+    name: str = "sgd"  # or "adam"
+    momentum: float = 0.0  # of sgd
+    beta_1: float = 0.9  # of adam
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    weight_decay: float = 0.0  # decoupled: w ← w − η weight_decay w in each step, also of biases (AdamW)
+
+
+SGD = OptimizerSettings()
+
+
 class Segment(NamedTuple):
     """Some steps of an epoch."""
 
@@ -46,7 +60,7 @@ class Trainer:
         self.compile_loop = self.use_xla
         self.optimizer: keras.optimizers.Optimizer
         self._cache: dict[tuple, Any] = {}
-        self.set_optimizer("sgd")
+        self.set_optimizer()
 
     def build_model(self) -> "keras.Model":
         """Return a new network for these data."""
@@ -80,6 +94,7 @@ class Trainer:
         record_norms: bool = False,
         steps_per_call: int | None = None,
         seconds_per_call: float = SECONDS_PER_CALL,
+        learning_rates: np.ndarray | None = None,
     ) -> Iterator[Segment]:
         """Train on the samples in this order, and yield about once a second.
 
@@ -91,16 +106,17 @@ class Trainer:
             record_norms: Whether to measure the norms of gradient and update.
             steps_per_call: Yield after this number of steps, instead of by time.
             seconds_per_call: Yield after about this number of seconds.
+            learning_rates: (steps,) of each step; None for the one of the optimizer.
         """
         full, rest = divmod(len(order), batch_size)
-        x, y = self.loop_data
         rows, steps_per_call = tf.constant(order), steps_per_call or self.steps_per_call
         step_limit = steps_per_call or FIRST_CALL_STEPS
         for size, offset, steps in ((batch_size, 0, full), (rest, full * batch_size, 1)):
             if size == 0:
                 continue
-            loop = self.cached(make_train_function, self.optimizer.name, size, record_norms)
-            train = functools.partial(loop, x, y, rows)
+            loop = self.cached(make_train_function, self.settings, size, record_norms, learning_rates is not None)
+            rates = tf.constant([] if learning_rates is None else learning_rates[offset // batch_size :], tf.float32)
+            train = functools.partial(loop, self.loop_data, rows, rates)
             train(tf.constant(offset), tf.constant(0), tf.constant(0))  # compiles: no measured second includes that
             first = 0
             while first < steps:
@@ -148,9 +164,9 @@ class Trainer:
             self._cache[key] = make(self, *arguments)
         return self._cache[key]
 
-    def set_optimizer(self, name: str, learning_rate: float = 0.01) -> None:
-        """Use this optimizer as new: sgd (without momentum) or adam, with Keras's defaults."""
-        self.optimizer = self.cached(make_optimizer, name)
+    def set_optimizer(self, settings: OptimizerSettings = SGD, learning_rate: float = 0.01) -> None:
+        """Use this optimizer as new."""
+        self.settings, self.optimizer = settings, self.cached(make_optimizer, settings)
         for variable in self.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
         self.optimizer.learning_rate = learning_rate
@@ -214,21 +230,26 @@ def take_rows(x, y, rows):
     return tf.reshape(tf.gather(flat, rows), [rows.shape[0], *x.shape[1:]]), tf.gather(y, rows)
 
 
-def make_train_function(trainer: Trainer, optimizer: str, batch_size: int, record_norms: bool):
+def make_train_function(
+    trainer: Trainer, settings: OptimizerSettings, batch_size: int, record_norms: bool, sets_rate: bool = False
+):
     """Return a compiled function that runs steps `first, …, last - 1` of an epoch.
 
-    The batch of step i is `order[offset + i * batch_size :][:batch_size]`. It returns tensors (steps,), filled from
-    `first` to `last - 1`: the loss, and if asked for the norms of gradient and update. Its steps are those of the
-    trainer's optimizer at the first call, so each `optimizer`, by name, has a function of its own.
+    The batch of step i is `order[offset + i * batch_size :][:batch_size]`; if `sets_rate`, its learning rate is
+    `rates[i]`. It returns tensors (steps,), filled from `first` to `last - 1`: the loss, and if asked for the norms of
+    gradient and update. Its steps are those of the trainer's optimizer at the first call, so each optimizer, by its
+    settings, has a function of its own.
     """
 
     @tf.function(jit_compile=trainer.compile_loop)
-    def train(x, y, order, offset, first, last):
+    def train(data, order, rates, offset, first, last):
         columns = [tf.TensorArray(tf.float32, order.shape[0] // batch_size) for _ in range(3 if record_norms else 1)]
         i = first
         while i < last:  # `for i in tf.range(first, last)` would be compiled again for each pair of bounds
+            if sets_rate:
+                trainer.optimizer.learning_rate.assign(rates[i])
             rows = tf.slice(order, [offset + i * batch_size], [batch_size])
-            values = trainer.recorded_step(x, y, rows, record_norms)
+            values = trainer.recorded_step(*data, rows, record_norms)
             columns = [column.write(i, value) for column, value in zip(columns, values, strict=True)]
             i += 1
         return [column.stack() for column in columns]
@@ -248,10 +269,16 @@ def make_evaluation_function(trainer: Trainer):
     return count
 
 
-def make_optimizer(trainer: Trainer, name: str) -> "keras.optimizers.Optimizer":
-    """Return the one optimizer of this name for a trainer."""
+def make_optimizer(trainer: Trainer, settings: OptimizerSettings) -> "keras.optimizers.Optimizer":
+    """Return the one optimizer with these settings for a trainer."""
+    decay = {"weight_decay": settings.weight_decay or None}
     with keras_defaults():
-        optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[name]()
+        if settings.name == "sgd":
+            optimizer = keras.optimizers.SGD(momentum=settings.momentum, **decay)
+        else:
+            optimizer = keras.optimizers.Adam(
+                beta_1=settings.beta_1, beta_2=settings.beta_2, epsilon=settings.epsilon, **decay
+            )
         optimizer.build(trainer.model.trainable_variables)
     return optimizer
 

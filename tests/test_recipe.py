@@ -9,6 +9,8 @@ import pytest
 
 from bstudy import Phase, Recipe
 from bstudy.errors import InvalidInput
+from bstudy.experiments.base import canonical
+from bstudy.models import MLP
 from bstudy.trainer import epoch_permutation
 
 START = Recipe.sgd(1024, 0.01, 30)
@@ -27,6 +29,10 @@ def weights(result):
         (START.then(batch_size=64), "1024 at 0.01 for 30, then 64 for 30 epochs"),
         (START.then(learning_rate=0.1, epochs=1), "1024 at 0.01 for 30, then at 0.1 for 1 epoch"),
         (Recipe.adam(64, 0.01, 2).then(optimizer="sgd"), "Adam 64 at 0.01 for 2, then SGD for 2 epochs"),
+        (
+            Recipe((Phase(64, 0.1, 2, momentum=0.9, warmup_epochs=1),)),
+            "64 at 0.1 with momentum 0.9 and warmup epochs 1 for 2 epochs",
+        ),
         (dataclasses.replace(START, replicas=2), "1024 at 0.01 for 30 epochs on 2 replicas"),
     ],
 )
@@ -80,6 +86,11 @@ def test_a_recipe_cannot_be_changed():
         (lambda: Recipe.sgd(64, 0.01, 0), "epochs"),
         (lambda: Recipe.sgd(64, 0.01, 10**9), "epochs must be a whole number from 1 to 100000"),
         (lambda: Phase(64, 0.01, 1, "rmsprop"), "optimizer must be 'sgd' or 'adam', not 'rmsprop'"),
+        (lambda: Phase(64, 0.01, 1, momentum=1.0), "momentum must be a number from 0 to less than 1, not 1.0"),
+        (lambda: Phase(64, 0.01, 1, weight_decay=-1.0), "weight_decay must be a positive, finite number, not -1.0"),
+        (lambda: Phase(64, 0.01, 1, warmup_epochs=-1), "warmup_epochs must be a whole number from 1 to 100000, not -1"),
+        (lambda: Phase(64, 0.01, 1, "adam", momentum=0.9), "momentum is no setting of adam"),
+        (lambda: Phase(64, 0.01, 1, beta_2=0.9), "beta_2 is no setting of sgd"),
         (lambda: START.then(batchsize=64), "a phase has no 'batchsize'; it has batch_size"),
         (lambda: Recipe(()), "a recipe has 1 to 1000 phases, not 0"),
         (lambda: Recipe(START.phases, replicas=0), "replicas"),
@@ -96,7 +107,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(tiny):
 
 
 def numpy_training(numpy_gradients, data, initial, batch_size, epochs, update):
-    """Return the weights and the losses; `update(step, weight index, gradient)` returns what is subtracted."""
+    """Return the weights and the losses; `update(step, weight index, gradient, weight)` returns what is subtracted."""
     now, losses = [weight.astype(np.float64) for weight in initial], []
     for epoch in range(epochs):
         order = epoch_permutation(len(data.x_train), 0, epoch)
@@ -104,13 +115,13 @@ def numpy_training(numpy_gradients, data, initial, batch_size, epochs, update):
             batch = order[first : first + batch_size]
             loss, gradients = numpy_gradients(now, data.x_train[batch], data.y_train[batch])
             losses.append(loss)
-            now = [w - update(len(losses), i, g) for i, (w, g) in enumerate(zip(now, gradients, strict=True))]
+            now = [w - update(len(losses), i, g, w) for i, (w, g) in enumerate(zip(now, gradients, strict=True))]
     return now, losses
 
 
 def test_sgd_equals_numpy_including_the_smaller_last_batch(tiny, measure, get_trainer, numpy_gradients):
     result, initial = measure(Recipe.sgd(16, 0.1, 2)), get_trainer(tiny).initial_weights(0)
-    expected, losses = numpy_training(numpy_gradients, tiny, initial, 16, 2, lambda step, i, g: 0.1 * g)
+    expected, losses = numpy_training(numpy_gradients, tiny, initial, 16, 2, lambda step, i, g, w: 0.1 * g)
     assert len(losses) == 2 * 4  # 50 samples are three batches of 16, and one of 2
     np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-4)
     for ours, theirs in zip(weights(result), expected, strict=True):
@@ -120,7 +131,7 @@ def test_sgd_equals_numpy_including_the_smaller_last_batch(tiny, measure, get_tr
 def test_adam_equals_numpy(tiny, measure, get_trainer, numpy_gradients):
     first, second = [0.0] * 6, [0.0] * 6
 
-    def update(step, i, g):  # Kingma and Ba 2015, in the form at the end of section 2, as in Keras
+    def update(step, i, g, w):  # Kingma and Ba 2015, in the form at the end of section 2, as in Keras
         first[i] = 0.9 * first[i] + 0.1 * g
         second[i] = 0.999 * second[i] + 0.001 * g**2
         rate = 0.001 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
@@ -133,6 +144,62 @@ def test_adam_equals_numpy(tiny, measure, get_trainer, numpy_gradients):
     for ours, theirs in zip(weights(result), expected, strict=True):
         # the sign of a gradient that is only rounding decides the direction of a step
         assert np.mean(np.abs(ours - theirs)) < 2e-5
+
+
+def assert_equals_numpy(measure, get_trainer, numpy_gradients, tiny, phase, update):
+    result, initial = measure(Recipe((phase,))), get_trainer(tiny).initial_weights(0)
+    arguments = tiny, initial, phase.batch_size, phase.epochs, update
+    expected, losses = numpy_training(numpy_gradients, *arguments)
+    np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-3)
+    for ours, theirs, start in zip(weights(result), expected, initial, strict=True):
+        assert np.mean(np.abs(ours - theirs)) < 1e-2 * np.mean(np.abs(theirs - start))
+
+
+def test_momentum_and_weight_decay_equal_numpy(tiny, measure, get_trainer, numpy_gradients):
+    velocity = [0.0] * 6
+
+    def update(step, i, g, w):
+        velocity[i] = 0.9 * velocity[i] - 0.05 * g
+        return 0.05 * 0.1 * w - velocity[i]
+
+    phase = Phase(16, 0.05, 2, momentum=0.9, weight_decay=0.1)
+    assert_equals_numpy(measure, get_trainer, numpy_gradients, tiny, phase, update)
+
+
+def test_the_settings_of_adam_equal_numpy(tiny, measure, get_trainer, numpy_gradients):
+    first, second = [0.0] * 6, [0.0] * 6
+
+    def update(step, i, g, w):  # Loshchilov and Hutter (2019), algorithm 2
+        first[i] = 0.5 * first[i] + 0.5 * g
+        second[i] = 0.8 * second[i] + 0.2 * g**2
+        rate = 0.001 * np.sqrt(1 - 0.8**step) / (1 - 0.5**step)
+        return rate * first[i] / (np.sqrt(second[i]) + 0.01) + 0.001 * 0.1 * w
+
+    phase = Phase(16, 0.001, 2, "adam", beta_1=0.5, beta_2=0.8, epsilon=0.01, weight_decay=0.1)
+    assert_equals_numpy(measure, get_trainer, numpy_gradients, tiny, phase, update)
+
+
+def test_a_warm_up_equals_numpy(tiny, measure, get_trainer, numpy_gradients):
+    def update(step, i, g, w):  # four steps an epoch
+        return 0.2 * min(1, step / 8) * g
+
+    phase = Phase(16, 0.2, 3, warmup_epochs=2)
+    assert_equals_numpy(measure, get_trainer, numpy_gradients, tiny, phase, update)
+
+
+def test_a_run_with_a_warm_up_is_resumed_to_the_same_bits(measure, assert_same_bits):
+    recipe = Recipe((Phase(16, 0.1, 4, momentum=0.5, warmup_epochs=3),)).then(batch_size=50, epochs=1)
+    assert recipe.phases[1].warmup_epochs == 0
+    assert recipe.phases[1].momentum == 0.5
+    assert_same_bits(measure(recipe, resume_from=measure(recipe.first(2))), measure(recipe))
+
+
+def test_a_setting_that_is_its_default_leaves_the_key_as_it_was(tiny):
+    plain = Recipe.sgd(16, 0.1, 1)
+    names = [set(phase) for phase in canonical(plain)["phases"]]
+    assert names == [{"batch_size", "learning_rate", "epochs", "optimizer"}]
+    changed = Recipe((Phase(16, 0.1, 1, momentum=0.9),))
+    assert changed.key(tiny, MLP, 0) != plain.key(tiny, MLP, 0)
 
 
 def test_the_compiled_loop_equals_a_plain_keras_loop(tiny, measure, get_trainer):

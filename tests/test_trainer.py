@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from bstudy import Recipe
-from bstudy.trainer import epoch_permutation, make_train_function, weights_of
+from bstudy.trainer import OptimizerSettings, epoch_permutation, make_train_function, weights_of
 
 
 def test_a_step_returns_the_loss_and_gradients_before_it(tiny, get_trainer, numpy_gradients):
     trainer = get_trainer(tiny)
     before = trainer.initial_weights(0)
     trainer.set_weights(before)
-    trainer.set_optimizer("sgd", 0.1)
+    trainer.set_optimizer(learning_rate=0.1)
     loss, gradients = trainer.train_step(tiny.x_train[:8], tiny.y_train[:8])
     expected_loss, expected = numpy_gradients(before, tiny.x_train[:8], tiny.y_train[:8])
     assert float(loss) == pytest.approx(expected_loss, rel=1e-5)
@@ -38,13 +38,13 @@ def test_each_batch_size_is_traced_once_for_an_optimizer(tiny, measure, get_trai
     measure(Recipe.sgd(16, 0.1, 1))
     measure(Recipe.sgd(16, 0.3, 2), seed=7)
     trainer = get_trainer(tiny)
-    functions = [trainer.cached(make_train_function, trainer.optimizer.name, size, False) for size in (16, 2)]
+    functions = [trainer.cached(make_train_function, trainer.settings, size, False, False) for size in (16, 2)]
     assert [function.experimental_get_tracing_count() for function in functions] == [1, 1]
 
 
 def test_a_segment_ends_after_the_given_number_of_steps(tiny, get_trainer):
     trainer = get_trainer(tiny)
-    trainer.set_optimizer("sgd", 0.01)
+    trainer.set_optimizer(learning_rate=0.01)
     segments = list(trainer.train_epoch(epoch_permutation(50, 0, 0), 16, steps_per_call=2))
     assert [segment.values.shape for segment in segments] == [(1, 2), (1, 1), (1, 1)]
     assert [segment.progress for segment in segments] == pytest.approx([32 / 50, 48 / 50, 1])
@@ -53,7 +53,7 @@ def test_a_segment_ends_after_the_given_number_of_steps(tiny, get_trainer):
 def test_state_is_restored_to_the_bit(tiny, measure, get_trainer):
     state = measure(Recipe.adam(16, 0.01, 1)).state
     trainer = get_trainer(tiny)
-    trainer.set_optimizer("adam")
+    trainer.set_optimizer(OptimizerSettings("adam"))
     assert not any(variable.numpy().any() for variable in trainer.optimizer.variables[2:])
     trainer.set_state(state)
     restored = trainer.get_state()

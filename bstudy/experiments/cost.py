@@ -12,7 +12,7 @@ from bstudy.experiments.base import Experiment, Work, checked, one_of, positive_
 from bstudy.experiments.recipe import Recipe
 from bstudy.processes import Child
 from bstudy.store import Result
-from bstudy.trainer import Trainer
+from bstudy.trainer import OptimizerSettings, Trainer
 
 CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
 START_SECONDS = 7.0  # of a process with TensorFlow
@@ -161,7 +161,7 @@ class Throughput(_MeasuredInChild):
 
     def columns(self, trainer):
         order = np.arange(len(trainer.dataset.x_train) // self.batch_size * self.batch_size, dtype=np.int32)
-        trainer.set_optimizer(self.optimizer)
+        trainer.set_optimizer(OptimizerSettings(self.optimizer))
         trainer.training_data  # noqa: B018
         (before, _), step_seconds, spent = memory_used(), [], 0.0
         while spent < self.seconds or len(step_seconds) < 2:

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiments.base import Checked, Context, Experiment, Work, checked, one_of, positive_float, positive_int
+from bstudy.experiments.base import (
+    Checked,
+    Context,
+    Experiment,
+    Work,
+    added,
+    below_one,
+    checked,
+    one_of,
+    positive_float,
+    positive_int,
+)
 from bstudy.store import Result
-from bstudy.trainer import epoch_permutation, train_subset
+from bstudy.trainer import OptimizerSettings, epoch_permutation, train_subset
 
 MAX_EPOCHS = 100_000
 MAX_PHASES = 1000
@@ -25,18 +36,71 @@ def rounded_rate(name: str, value: Any) -> float:
     return float(f"{positive_float(name, value):.12g}")
 
 
+def not_negative(name: str, value: Any) -> float:
+    """Return the value as float, if it is at least 0 and finite."""
+    return 0.0 if value == 0 else positive_float(name, value)
+
+
+def warmup(name: str, value: Any) -> int:
+    """Return the value as int, if it is a whole number of epochs, also 0."""
+    return 0 if value == 0 else positive_int(name, value, MAX_EPOCHS)
+
+
 @dataclass(frozen=True)
 class Phase(Checked):
-    """Training in which nothing changes: one batch size, learning rate and optimizer for a number of epochs."""
+    """Training in which nothing changes: one batch size, learning rate and optimizer for a number of epochs.
+
+    Args:
+        batch_size: Samples a step.
+        learning_rate: Of the optimizer.
+        epochs: How long.
+        optimizer: "sgd" or "adam".
+        momentum: Of SGD: v ← momentum v − η g, w ← w + v.
+        beta_1, beta_2, epsilon: Of Adam.
+        weight_decay: Decoupled from the gradient: w ← w − η weight_decay w in each step (AdamW, with Adam).
+        warmup_epochs: The learning rate grows linearly from step to step over this number of epochs.
+    """
 
     batch_size: int = checked(positive_int)
     learning_rate: float = checked(rounded_rate)
     epochs: int = checked(partial(positive_int, maximum=MAX_EPOCHS))
     optimizer: str = checked(one_of("sgd", "adam"), default="sgd")
+    momentum: float = added(below_one, 0.0)
+    beta_1: float = added(below_one, 0.9)
+    beta_2: float = added(below_one, 0.999)
+    epsilon: float = added(positive_float, 1e-7)
+    weight_decay: float = added(not_negative, 0.0)
+    warmup_epochs: int = added(warmup, 0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        foreign = ("beta_1", "beta_2", "epsilon") if self.optimizer == "sgd" else ("momentum",)
+        if changed := [name for name in foreign if getattr(self, name) != getattr(Phase, name)]:
+            raise InvalidInput(f"{changed[0]} is no setting of {self.optimizer}")
+
+    @property
+    def settings(self) -> OptimizerSettings:
+        """The optimizer without its learning rate."""
+        own = {name: getattr(self, name) for name in OptimizerSettings._fields[1:]}
+        return OptimizerSettings(self.optimizer, **own)
+
+    def warmup_rates(self, epoch: int, samples: int) -> np.ndarray | None:
+        """Return (steps,) the learning rates of an epoch of this phase, counted from 0; None after the warm-up."""
+        if epoch >= self.warmup_epochs:
+            return None
+        steps = -(-samples // self.batch_size)
+        fraction_of_rate = (epoch * steps + np.arange(1, steps + 1)) / (self.warmup_epochs * steps)
+        return (self.learning_rate * fraction_of_rate).astype(np.float32)
 
     def continues_as(self, other: "Phase") -> bool:
         """Whether the other phase differs at most in its epochs."""
-        return replace(self, epochs=other.epochs) == other
+        return replace(self, epochs=other.epochs) == other and not self.warmup_epochs
+
+    def __str__(self):
+        """Return what makes this phase special: its settings that are not the defaults."""
+        changed = [each.name for each in fields(self) if "added" in each.metadata]
+        changed = [name for name in changed if getattr(self, name) != getattr(Phase, name)]
+        return " and ".join(f"{name.replace('_', ' ')} {getattr(self, name):g}" for name in changed)
 
 
 @dataclass(frozen=True)
@@ -94,7 +158,7 @@ class Recipe(Experiment):
         return cls((Phase(batch_size, learning_rate, epochs, "adam"),), record_norms)
 
     def then(self, **changes) -> "Recipe":
-        """Append a phase. Fields that are not given are copied from the last phase.
+        """Append a phase. Fields that are not given are copied from the last phase, except its warm-up.
 
         Raises:
             InvalidInput: a phase has no such field.
@@ -103,7 +167,7 @@ class Recipe(Experiment):
         for name in changes:
             if name not in known:
                 raise InvalidInput(f"a phase has no {name!r}; it has {', '.join(known)}")
-        return replace(self, phases=(*self.phases, replace(self.phases[-1], **changes)))
+        return replace(self, phases=(*self.phases, replace(self.phases[-1], **({"warmup_epochs": 0} | changes))))
 
     def first(self, epochs: int) -> "Recipe":
         """Return the beginning of this recipe."""
@@ -135,15 +199,22 @@ class Recipe(Experiment):
 
     def phase(self, epoch: int) -> Phase:
         """Return the phase of an epoch, counted from 0."""
-        for phase in self.phases:
-            if epoch < phase.epochs:
-                return phase
-            epoch -= phase.epochs
-        raise IndexError("no such epoch")
+        ends = np.cumsum([phase.epochs for phase in self.phases])
+        return self.phases[np.searchsorted(ends, epoch, side="right")]
+
+    def epoch_of_phase(self, epoch: int) -> int:
+        """Return the number of an epoch within its phase; both are counted from 0."""
+        starts = np.cumsum([0, *(phase.epochs for phase in self.phases)])
+        return epoch - int(starts[starts <= epoch][-1])
 
     def steps(self, samples: int) -> np.ndarray:
         """Return (epochs + 1,) the number of steps before training and after each epoch over `samples` samples."""
         return np.cumsum([0, *(-(-samples // self.phase(epoch).batch_size) for epoch in range(self.epochs))])
+
+    def clock(self, samples: int) -> np.ndarray:
+        """Return (epochs + 1,) the sum of the learning rates of all steps, before training and after each epoch."""
+        rates = [self.phase(epoch).learning_rate for epoch in range(self.epochs)]
+        return np.append(0.0, np.cumsum(rates * np.diff(self.steps(samples))))
 
     def requires(self) -> tuple["Recipe", ...]:
         return (replace(self, phases=self.phases[:-1]),) if len(self.phases) > 1 else ()
@@ -167,8 +238,9 @@ class Recipe(Experiment):
         evaluated = min(samples, TRAIN_EVAL_SAMPLES) + len(dataset.x_test)
         for phase in self.phases:
             sizes = {phase.batch_size, samples % phase.batch_size} - {0}
-            programs = frozenset((phase.optimizer, size, self.record_norms, self.replicas) for size in sizes)
-            passes = 1 + 2 * (phase.optimizer == "adam") + 2 * self.record_norms  # over all weights
+            programs = frozenset((phase.settings, size, self.record_norms, self.replicas) for size in sizes)
+            slots = 2 if phase.optimizer == "adam" else int(phase.momentum > 0)
+            passes = 1 + slots + 2 * self.record_norms  # over all weights
             steps = passes * -(-samples // phase.batch_size)
             total = total.plus(Work(samples, steps, evaluated, programs=programs), times=phase.epochs)
         return total
@@ -177,7 +249,7 @@ class Recipe(Experiment):
         return f"epoch {progress * self.epochs:.0f} of {self.epochs}"
 
     def table(self, run) -> dict[str, np.ndarray]:
-        names = ("final_train_accuracy", "test_accuracy", "weight_distance", "bias_distance")
+        names = ("train_subset_accuracy", "test_accuracy", "weight_distance", "bias_distance")
         return {name: run.final(name) for name in names}
 
     def measure(self, context: Context) -> Iterator[tuple[float, Result]]:
@@ -196,6 +268,8 @@ class Recipe(Experiment):
                 text += f"{phase.batch_size} "
             if before is None or before.learning_rate != phase.learning_rate:
                 text += f"at {phase.learning_rate:g} "
+            if str(phase) and (before is None or str(before) != str(phase)):
+                text += f"with {phase} "
             parts.append(f"{text}for {phase.epochs}")
         devices = f" on {self.replicas} replicas" if (self.replicas or 1) > 1 else ""
         return ", then ".join(parts) + (" epoch" if self.phases[-1].epochs == 1 else " epochs") + devices
@@ -223,7 +297,7 @@ class _Training:
         """Assign the state of a checkpoint, or the initial one; on several machines, the chief's."""
         self.epoch, self.diverged = map(int, self.trainer.synchronize(self.epoch, self.diverged))
         self.trainer.set_weights(self.initial)
-        self.trainer.set_optimizer(self.recipe.phase(max(0, self.epoch - 1)).optimizer)
+        self.trainer.set_optimizer(self.recipe.phase(max(0, self.epoch - 1)).settings)
         state = state or self.trainer.get_state()
         self.trainer.set_state(dict(zip(state, self.trainer.synchronize(*state.values()), strict=True)))
 
@@ -243,11 +317,14 @@ class _Training:
     def train_epoch(self):
         """Train for the next epoch, yielding the fraction done, and evaluate; end if the run diverges."""
         phase, segments, seconds = self.recipe.phase(self.epoch), [], 0.0
-        if self.epoch and phase.optimizer != self.recipe.phase(self.epoch - 1).optimizer:
-            self.trainer.set_optimizer(phase.optimizer)
+        if self.epoch and phase.settings != self.recipe.phase(self.epoch - 1).settings:
+            self.trainer.set_optimizer(phase.settings)
         self.trainer.optimizer.learning_rate = phase.learning_rate
         order = epoch_permutation(len(self.trainer.dataset.x_train), self.seed, self.epoch)
-        for segment in self.trainer.train_epoch(order, phase.batch_size, self.recipe.record_norms):
+        rates = phase.warmup_rates(self.recipe.epoch_of_phase(self.epoch), len(order))
+        for segment in self.trainer.train_epoch(
+            order, phase.batch_size, self.recipe.record_norms, learning_rates=rates
+        ):
             segments.append(segment.values)
             seconds += segment.seconds
             self.diverged = not np.isfinite(segment.values[0]).all()

@@ -61,7 +61,7 @@ class StepNorms(Experiment):
     def measure(self, context):
         trainer, sizes = context.trainer, self.batch_sizes
         order, weights = epoch_permutation(len(context.dataset.x_train), context.seed, 0), context.trained_weights()
-        trainer.set_optimizer("sgd", FROZEN_LEARNING_RATE if self.frozen else self.learning_rate)
+        trainer.set_optimizer(learning_rate=FROZEN_LEARNING_RATE if self.frozen else self.learning_rate)
         done = np.cumsum([0, *(1 / size for size in sizes)]) / sum(1 / size for size in sizes)  # of the steps
         names = ("mean_norm", "quantiles", "mean_norm_over_time", "triangle_slack")
         columns, checkpoint = {name: [] for name in names}, Result({}, progress=0.0)

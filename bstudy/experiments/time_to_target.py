@@ -65,7 +65,7 @@ class TimeToTarget(Experiment):
         trainer, phase, start = context.trainer, self.phase, context.resume_from
         samples = len(context.dataset.x_train)
         trainer.set_weights(trainer.initial_weights(context.seed))
-        trainer.set_optimizer(phase.optimizer)
+        trainer.set_optimizer(phase.settings)
         epoch, seconds = 0, 0.0
         if start is not None:
             trainer.set_state(start.state)
@@ -77,7 +77,10 @@ class TimeToTarget(Experiment):
 
         while epoch < phase.epochs and steps == np.inf:
             order = epoch_permutation(samples, context.seed, epoch)
-            for segment in trainer.train_epoch(order, phase.batch_size, steps_per_call=steps_per_call):
+            rates = phase.warmup_rates(epoch, samples)
+            for segment in trainer.train_epoch(
+                order, phase.batch_size, steps_per_call=steps_per_call, learning_rates=rates
+            ):
                 seconds += segment.seconds
                 loss, accuracy = trainer.evaluate(*trainer.test_data)
                 if not (np.isfinite(segment.values).all() and np.isfinite(loss)):
