@@ -1,5 +1,7 @@
 from . import plots as plots
 from . import stats as stats
+from .claims import Claim as Claim
+from .claims import claim as claim
 from .data import Dataset as Dataset
 from .data import load as load
 from .experiments.base import Experiment as Experiment
@@ -21,8 +23,6 @@ from .experiments.step_norms import StepNorms as StepNorms
 from .experiments.time_to_target import TimeToTarget as TimeToTarget
 from .experiments.time_to_target import steps_and_best as steps_and_best
 from .lab import Lab as Lab
-from .stats import Claim as Claim
-from .stats import claim as claim
 from .stats import critical_batch_size as critical_batch_size
 from .stats import fit_step_time as fit_step_time
 from .stats import fraction_unexplained as fraction_unexplained

@@ -1,6 +1,6 @@
 """A chapter as text, parameters and functions. Runs and draws nothing.
 
-A chapter is a module `bstudy.chapters.chNN_name` with a docstring in sections, PART, and the functions
+A chapter is a module `bstudy.chapters.chNN_name` with a docstring in Markdown, PART, and the functions
 experiments(**parameters), figure(runs, fig) and verdicts(runs). It may also have table(runs), PUBLISHED and HELP.
 """
 
@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from bstudy.errors import BstudyError, InvalidInput
+from bstudy.prose import ChapterText, parse_chapter
 
-SECTIONS = ("Claim", "Compare", "Look for", "Source", "Exercises")
 KINDS = {int: "a whole number of at least 1", float: "a positive, finite number"}
 
 
@@ -30,12 +30,16 @@ class Chapter:
 
     number: int
     part: str
-    finding: str  # the first line of the docstring
-    text: dict[str, Any]  # section -> its text; "Exercises" is a list
+    text: ChapterText
     parameters: dict[str, Any]  # name -> default
     help: dict[str, str]  # name -> what the parameter means
     published: dict  # experiment -> {column: the source's number}
     module: ModuleType
+
+    @property
+    def question(self) -> str:
+        """The title."""
+        return self.text.title
 
     @property
     def name(self) -> str:
@@ -175,22 +179,11 @@ def docstring(thing: Any) -> str:
 
 def _load(number, name):
     module = import_module(f"bstudy.chapters.{name}")
-    finding, text = _parse(docstring(module))
-    missing = [section for section in SECTIONS if not text.get(section)]
-    missing += [name for name in ("PART", "experiments", "figure", "verdicts") if not hasattr(module, name)]
+    missing = [each for each in ("PART", "experiments", "figure", "verdicts") if not hasattr(module, each)]
     if missing:
         raise BstudyError(f"the chapter {module.__file__} has no {', no '.join(missing)}; chapter 1 has all of them")
+    text = parse_chapter(docstring(module), module.__file__)
     defaults = {name: each.default for name, each in inspect.signature(module.experiments).parameters.items()}
     known = import_module("bstudy.chapters.parameters").PARAMETER_HELP | getattr(module, "HELP", {})
     meanings = {name: known.get(name, "") for name in defaults}
-    return Chapter(number, module.PART, finding, text, defaults, meanings, getattr(module, "PUBLISHED", {}), module)
-
-
-def _parse(docstring):
-    """Return (finding, {section: text}) of a chapter's docstring."""
-    finding, _, rest = docstring.partition("\n")
-    parts = re.split(rf"^({'|'.join(SECTIONS)})\b", rest, flags=re.MULTILINE)
-    text = dict(zip(parts[1::2], parts[2::2], strict=True))
-    exercises = re.split(r"^ +\d+\. ", text.pop("Exercises", ""), flags=re.MULTILINE)[1:]
-    text = {name: " ".join(body.split()) for name, body in text.items()}
-    return finding, text | {"Exercises": [" ".join(exercise.split()) for exercise in exercises]}
+    return Chapter(number, module.PART, text, defaults, meanings, getattr(module, "PUBLISHED", {}), module)

@@ -59,7 +59,7 @@ def main():
 
 @main.command("chapters")
 def list_chapters():
-    """List the chapters: number, part, finding."""
+    """List the chapters: number, part, question."""
     from bstudy.chapter import chapters
 
     part = None
@@ -67,7 +67,7 @@ def list_chapters():
         if chapter.part != part:
             part = chapter.part
             click.echo(f"Part {part}")
-        click.echo(f"{chapter.number:4}  {chapter.finding}")
+        click.echo(f"{chapter.number:4}  {chapter.question}")
 
 
 def first_argument(words: Iterable[str]) -> str:
@@ -127,7 +127,10 @@ class ChapterCommand(click.Command):
 @options.devices
 @options.jobs
 @options.quiet
-def run_chapter(number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet, **parameters):
+@options.option("--solutions", is_flag=True, help="Print the solutions of the exercises.")
+def run_chapter(
+    number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet, solutions, **parameters
+):
     """Run chapter NUMBER, and print its page.
 
     This measures the results that are not stored yet, tests the claims, and draws the figure. The parameters of a
@@ -143,7 +146,7 @@ def run_chapter(number, dataset, seeds, settings, out, formats, style, model, de
     lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
     report.check_files(report.page_files(found.name, out, formats))
     page = report.build(found, parameters, lab)
-    terminal.show(page, report.write(page, out, formats, style))
+    terminal.show(page, report.write(page, out, formats, style), solutions)
 
 
 @main.command("book")

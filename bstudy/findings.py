@@ -1,42 +1,42 @@
-"""The findings of chapters as Markdown tables. Judges nothing."""
+"""The answers of the chapters, and all claims, as Markdown tables. Judges nothing."""
 
 from math import nan
 
 from bstudy.chapter import chapter
-from bstudy.report import MARKS, format_estimate
-from bstudy.stats import Claim
+from bstudy.claims import Claim
 
 
 def findings(records: list[dict]) -> str:
     """Return a page of Markdown on the records of chapters, as `Report.record` returns them or a JSON file holds them.
 
-    The first table has each chapter's first claim; it is for a README next to `chapters/` and `figures/`. The second
-    one has all claims.
+    The first table has each chapter's question and answer; it is for a README next to `chapters/` and `figures/`. The
+    second one has all claims.
     """
-    lines = ["| | finding, as claimed | first claim tested | measured | published | |", "|---|---|---|---|---|---|"]
+    lines = ["| | question | answer | published | claims held |", "|---|---|---|---|---|"]
     part = None
     for record in records:
         if record["part"] != part:
             part = record["part"]
-            lines.append(f"| | **{part}** | | | | |")
+            lines.append(f"| | **{part}** | | | |")
         file = chapter(record["chapter"]).module.__name__.split(".")[-1]
+        answers = [claim for claim in map(read_claim, record["verdicts"]) if claim.answer]
+        published = [f"{claim.published:.3g} {claim.unit}" for claim in answers if claim.published is not None]
         link = f"[{record['chapter']}](chapters/{file}.py)"
-        lines += [row(link, record["finding"], *cells(verdict)) for verdict in record["verdicts"][:1]]
+        lines.append(row(link, record["question"], record["answer"], "; ".join(published), record["score"]))
     datasets = dict.fromkeys(record["dataset"]["name"] for record in records)
     lines += ["", f"## All claims, on {', '.join(datasets)}" if records else "", ""]
-    lines += ["| | claim | measured | published | |", "|---|---|---|---|---|"]
+    lines += ["| | claim | measured | published | outcome |", "|---|---|---|---|---|"]
     for record in records:
-        lines += [row(f"{record['chapter']}", *cells(verdict)) for verdict in record["verdicts"]]
+        for claim in map(read_claim, record["verdicts"]):
+            published = "" if claim.published is None else f"{claim.published:.3g}"
+            lines.append(row(f"{record['chapter']}", claim.claim, claim.numbers, published, claim.mark))
     return "\n".join(lines) + "\n"
 
 
-def cells(verdict: dict) -> tuple[str, str, str, str]:
-    """Return the text, the measured and the published number, and the outcome of a claim in a record."""
-    numbers = (verdict["estimate"], *verdict["interval"])
-    estimate, *bounds = (nan if number is None else float(number) for number in numbers)
-    claim = Claim(**(verdict | {"estimate": estimate, "interval": tuple(bounds)}))
-    published = "" if claim.published is None else f"{claim.published:.3g}"
-    return claim.claim, format_estimate(claim), published, MARKS[claim.outcome]
+def read_claim(verdict: dict) -> Claim:
+    """Return a claim from a record, in which NaN is null."""
+    estimate, *bounds = (nan if each is None else float(each) for each in (verdict["estimate"], *verdict["interval"]))
+    return Claim(**(verdict | {"estimate": estimate, "interval": tuple(bounds)}))
 
 
 def row(*cells: str) -> str:

@@ -1,8 +1,9 @@
-"""The book as web pages, each a file that needs no other: a page per chapter, and a front page of all findings.
+"""The book as web pages, each a file that needs no other: front matter, a page per chapter, glossary and appendix.
 
-The templates are in `templates/`.
+The templates are in `templates/`, the texts of the front matter in `texts/`.
 """
 
+import ast
 import base64
 import inspect
 import io
@@ -11,18 +12,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 
 import jinja2
+from markupsafe import Markup
 
-from bstudy import __version__, plots
+from bstudy import __version__, plots, trainer
 from bstudy.chapter import Chapter, as_text, chapters
+from bstudy.claims import MARKS, Claim
 from bstudy.errors import BstudyError, Interrupted, WorkerDone, printable
 from bstudy.lab import Lab
-from bstudy.report import MARKS, Report, build, format_evidence, write_text
-from bstudy.stats import Claim
+from bstudy.prose import HtmlWriter, anchor, glossary, highlight_python, read_text
+from bstudy.report import Report, build, write_text
 from bstudy.store import MARK
 
 STYLES = ("page", "dark")
+FRONT_MATTER = ("index.html", "answers.html", "reading.html", "glossary.html", "source.html")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class ChapterPage:
     chapter: Chapter
     report: Report | None = None
     figures: dict[str, str] = field(default_factory=dict)  # style -> data URI
+    alt: str = ""  # the figure in words
     reason: str = ""
 
     @property
@@ -41,6 +47,12 @@ class ChapterPage:
     @property
     def claims(self) -> list[Claim]:
         return self.report.claims if self.report else []
+
+    @property
+    def code(self) -> str:
+        """The chapter without its docstring."""
+        source = inspect.getsource(self.chapter.module)
+        return "".join(source.splitlines(keepends=True)[ast.parse(source).body[0].end_lineno :]).lstrip()
 
 
 def build_pages(lab: Lab) -> list[ChapterPage]:
@@ -64,7 +76,8 @@ def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
     """Return the page of a chapter, or one that gives the reason why it is missing."""
     try:
         report = build(chapter, chapter.parameters, lab)
-        return ChapterPage(chapter, report, {style: figure_data_uri(report, style) for style in STYLES})
+        figures = {style: figure_data_uri(report, style) for style in STYLES}
+        return ChapterPage(chapter, report, figures, plots.describe(report.draw()))
     except (Interrupted, WorkerDone):
         raise
     except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
@@ -88,8 +101,8 @@ def figure_data_uri(report: Report, style: str) -> str:
 
 
 def files(found: list[Chapter], out: Path) -> list[Path]:
-    """Return the files of a book of these chapters: the front page, and a page each."""
-    return [out / "index.html", *(out / ChapterPage(chapter).name for chapter in found)]
+    """Return the files of a book of these chapters: the front matter, and a page each."""
+    return [out / name for name in (*FRONT_MATTER, *(ChapterPage(chapter).name for chapter in found))]
 
 
 def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[Path]:
@@ -111,23 +124,37 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    numbers = [page.chapter.number for page in pages]
     templates.globals |= {
         "parts": [(part, list(some)) for part, some in groupby(pages, lambda page: page.chapter.part)],
-        "outcomes": Counter(claim.outcome for page in pages for claim in page.claims),
+        "outcomes": Counter(claim.outcome for page in pages for claim in page.claims if not claim.check),
         "mark": MARK,
         "marks": MARKS,
-        "evidence": format_evidence,
         "text": as_text,
+        "python": highlight,
         "version": __version__,
         "lab": lab,
         "options": options,
+        "page": None,
     }
-    texts = [templates.get_template("index.html").render(page=None)]
+
+    def render(template, link_terms=True, **values):
+        writer = HtmlWriter(numbers, link_terms)  # of one page: it links the first use of a term
+        return templates.get_template(template).render(markdown=lambda text: Markup(writer(text)), **values)
+
+    texts = [render(name) for name in ("index.html", "answers.html")]
+    texts.append(render("reading.html", about=read_text("reading")))
+    terms = [(anchor(term), term, text) for term, text in glossary().items()]
+    texts.append(render("glossary.html", link_terms=False, terms=terms))
+    texts.append(render("source.html", code=trainer))
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        source = inspect.getsource(page.chapter.module)
-        template = templates.get_template("chapter.html")
-        texts.append(template.render(page=page, before=before, after=after, source=source))
+        texts.append(render("chapter.html", page=page, before=before, after=after))
     paths = files([page.chapter for page in pages], out)
     for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
     return paths
+
+
+def highlight(code: str | ModuleType) -> Markup:
+    """Return Python code, or that of a module, in colors."""
+    return Markup(highlight_python(code if isinstance(code, str) else inspect.getsource(code)))

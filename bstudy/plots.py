@@ -1,6 +1,7 @@
 """The look of the book: names and units of quantities, one color per batch size, kinds of plots. Measures nothing.
 
-Sizes, fonts and backgrounds are in `styles/`.
+Sizes, fonts, backgrounds and the colors of everything but batch sizes are in `styles/`. What a band or a mark means is
+noted on the figure when it is drawn, and printed in its small line.
 """
 
 import textwrap
@@ -11,9 +12,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bstudy.errors import InvalidInput
@@ -33,10 +37,10 @@ class Quantity(NamedTuple):
 
 QUANTITIES = {
     "test_accuracy": Quantity("test accuracy (%)", "test acc. %", 2),
-    "train_subset_accuracy": Quantity("training accuracy (%)", "train subset acc. %", 2),
+    "train_subset_accuracy": Quantity("training accuracy (%)", "train acc. %", 2),
     "final_train_accuracy": Quantity("training accuracy (%)", "train acc. %", 2),
     "test_loss": Quantity("test loss (nats)", "test loss", 3),
-    "train_subset_loss": Quantity("training loss (nats)", "train subset loss", 3),
+    "train_subset_loss": Quantity("training loss (nats)", "train loss", 3),
     "final_train_loss": Quantity("training loss (nats)", "train loss", 3),
     "weight_distance": Quantity("distance of the weights from their start, ‖Δw‖", "‖Δw‖", 2),
     "bias_distance": Quantity("distance of the biases from their start, ‖Δb‖", "‖Δb‖", 3),
@@ -44,9 +48,11 @@ QUANTITIES = {
     "bias_norm": Quantity("norm of the biases, ‖b‖", "‖b‖", 3),
 }
 
-# The colors of Okabe and Ito, which the color-blind can tell apart; 64, 256 and 1024 are the book's three batch sizes
-_COLORED_SIZES = (1, 8, 64, 128, 256, 512, 1024, 8192)
-_COLORS = ("#999999", "#D55E00", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#AA4499")
+LARGEST_COLORED = 8192  # batch size, and all above
+CLOCK = "learning rate × steps"
+SEEDS_BAND = "bands: 95 % interval over seeds"
+DIVERGED, NOT_REACHED = "× diverged", "▲ target not reached"
+NOTE = "_note "  # before the label of an artist that the small line explains; matplotlib leaves it out of a legend
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 
@@ -56,14 +62,37 @@ def quantity(column: str) -> Quantity:
 
 
 def color(batch_size: float) -> str:
-    """Return the color of a batch size in the whole book, interpolated between the fixed ones by its logarithm."""
-    channels = np.array([to_rgb(fixed) for fixed in _COLORS]).T
-    return to_hex([np.interp(np.log2(batch_size), np.log2(_COLORED_SIZES), channel) for channel in channels])
+    """Return the color of a batch size: from purple to orange by its logarithm, on a scale that color-blind people see.
+
+    Roles, optimizers and times have the blues and greens of the style's color cycle.
+    """
+    is_dark = sum(to_rgb(matplotlib.rcParams["figure.facecolor"])) < 1.5
+    position = min(1.0, np.log2(batch_size) / np.log2(LARGEST_COLORED))
+    low, high = (0.3, 0.88) if is_dark else (0.0, 0.8)
+    return to_hex(matplotlib.colormaps["plasma"](low + (high - low) * position))
 
 
 def label(run: Any) -> str:
     """Return the text for a run in a legend."""
-    return f"{run.experiment}, diverged" if run.diverged.any() else str(run.experiment)
+    return f"{run.experiment}{diverged_text(run)}"
+
+
+def diverged_text(run: Any) -> str:
+    """Return in how many seeds a run diverged, or ""."""
+    count = run.diverged.sum()
+    return f", diverged in {count} of {len(run.diverged)}" if count else ""
+
+
+def note(artist: Artist, text: str) -> None:
+    """Explain this artist in the small line of its figure."""
+    artist.set_label(NOTE + text)
+
+
+def mark_at_top(axes: Axes, x: Sequence[float], symbol: str, meaning: str, color: str) -> None:
+    """Draw symbols above the axes, for values that no axis can show: diverged runs, targets that were not reached."""
+    style = {"color": color, "clip_on": False, "linestyle": "", "markersize": 6, "markeredgewidth": 1.6}
+    (drawn,) = axes.plot(x, np.full(len(x), 1.02), symbol, transform=axes.get_xaxis_transform(), **style)
+    note(drawn, meaning)
 
 
 def mean_and_band(values: np.ndarray, yscale: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,7 +120,7 @@ def curve(
         run: the Runs of a Recipe.
         values: the name of a column, or an array (seeds, epochs + 1).
         last_epochs: draw only the last epochs, this number of them.
-        x: "epoch" or "step".
+        x: "epoch", "step", or CLOCK.
         yscale: "linear" or "log".
         line: matplotlib's own settings of a line.
     """
@@ -99,41 +128,82 @@ def curve(
         axes.set_ylabel(quantity(values).name)
         values = run[values]
     mean, low, high = (part[-(last_epochs or len(part)) - 1 :] for part in mean_and_band(values, yscale))
-    time = np.arange(len(mean)) if x == "epoch" else run.experiment.steps(run.samples)[: len(mean)]
+    times = {"step": run.experiment.steps, CLOCK: run.experiment.clock}
+    time = times[x](run.samples)[: len(mean)] if x in times else np.arange(len(mean))
     shade = color(run.experiment.batch_size)
     drawn = sum(other.get_color() == shade for other in axes.get_lines())
     line = {"color": shade, "linestyle": _LINE_STYLES[drawn % len(_LINE_STYLES)], "label": label(run)} | line
+    if isinstance(line["label"], str):
+        line["label"] = line["label"].removesuffix(diverged_text(run)) + diverged_text(run)
     axes.plot(time, mean, **line)
-    axes.fill_between(time, low, high, color=line["color"], alpha=0.2, linewidth=0)
+    if np.isfinite(high - low).any():
+        note(axes.fill_between(time, low, high, color=line["color"], alpha=0.2, linewidth=0), SEEDS_BAND)
+    if run.diverged.any():
+        ends = np.isfinite(values[run.diverged]).sum(axis=1) - 1 - (run.experiment.epochs + 1 - len(time))
+        mark_at_top(axes, time[np.maximum(ends, 0)], "x", DIVERGED, line["color"])
     axes.set_xlabel(x if last_epochs is None else f"{x} of the last {last_epochs}")
     if yscale == "log" and np.any(mean > 0):  # if all runs diverged, there is nothing to show on a logarithmic axis
         axes.set_yscale("log")
 
 
 def by_batch_size(
-    axes: Axes, batch_sizes: Sequence[int], values: np.ndarray, *bands: np.ndarray, yscale: str = "log", **line: Any
+    axes: Axes,
+    batch_sizes: Sequence[int],
+    values: np.ndarray,
+    bands: dict[str, np.ndarray] | None = None,
+    yscale: str = "log",
+    **line: Any,
 ) -> None:
     """Draw a quantity against the batch size: its mean over seeds, and its 95 % interval as a band.
+
+    A batch size with a seed that diverged (NaN) or did not reach its target (infinite) has a mark above the axes.
 
     Args:
         axes: where to draw.
         batch_sizes: (n,) on the x axis, which is logarithmic.
         values: (seeds, n).
-        bands: half-widths (seeds, n) to draw instead of the interval; their means over seeds count.
+        bands: {what it means: half-widths (seeds, n)} to draw instead of the interval; their means over seeds count.
         yscale: "linear" or "log"; for "log", mean and interval are those of the logarithms.
         line: matplotlib's own settings of a line.
     """
     if not np.isfinite(np.mean(values, axis=0)).any():
         yscale = "linear"  # if all runs diverged, there is nothing to show on a logarithmic axis
     mean, *interval = mean_and_band(values, yscale)
-    edges = [(mean - band.mean(axis=0), mean + band.mean(axis=0)) for band in bands] or [interval]
-    (drawn,) = axes.plot(batch_sizes, mean, marker="o", markersize=3, **line)
-    for low, high in edges:
-        axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    half_widths = {meaning: band.mean(axis=0) for meaning, band in (bands or {}).items()}
+    edges = {meaning: (mean - half, mean + half) for meaning, half in half_widths.items()} or {SEEDS_BAND: interval}
+    (drawn,) = axes.plot(batch_sizes, mean, **({"marker": "o", "markersize": 3} | line))
+    for meaning, (low, high) in edges.items():
+        if np.isfinite(high - low).any():
+            band = axes.fill_between(batch_sizes, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+            note(band, meaning if meaning == SEEDS_BAND else f"bands: {meaning}")
     axes.set(xscale="log", yscale=yscale, xlabel="batch size B")
+    for missing, symbol, meaning in ((np.isnan, "x", DIVERGED), (np.isinf, "^", NOT_REACHED)):
+        if (found := missing(values).any(axis=0)).any():
+            mark_at_top(axes, np.asarray(batch_sizes)[found], symbol, meaning, drawn.get_color())
     _tick_batch_sizes(axes)
-    if yscale == "log":
-        axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
+
+
+def label_ends(axes: Axes) -> None:
+    """Write the label of each line next to its right end, in its color, in place of a legend.
+
+    Call it when the limits of the axes are set.
+    """
+    transform = axes.transScale + axes.transLimits
+    ends = {}
+    for line in axes.get_lines():
+        shown = np.isfinite(line.get_ydata())
+        if not line.get_label().startswith("_") and shown.any():
+            point = line.get_xdata()[shown][-1], line.get_ydata()[shown][-1]
+            ends[line] = float(np.clip(transform.transform(point)[1], 0, 1))
+    height = 0.7 * axes.get_position().height * axes.figure.bbox.height / axes.figure.dpi * 72  # points, after layout
+    size = _legend_size()
+    gap = 1.25 * size / height
+    last = -np.inf
+    for line in sorted(ends, key=ends.get):
+        last = max(ends[line], last + gap)
+        place = {"xy": (1.01, last), "xycoords": "axes fraction", "va": "center", "annotation_clip": False}
+        axes.annotate(line.get_label(), **place, color=line.get_color(), fontsize=size, parse_math=False)
+        line.set_label(f"_labelled {line.get_label()}")
 
 
 def _tick_batch_sizes(axes: Axes) -> None:
@@ -146,6 +216,14 @@ def _tick_batch_sizes(axes: Axes) -> None:
             ticks.append(size)
     axes.set_xticks(ticks, labels=map(str, ticks))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _tick_logarithmic(axis: Axis) -> None:
+    """Set ticks with plain numbers on a logarithmic axis of less than four powers of ten: 1, 2, 5, 10 or 1, 10."""
+    low, high = axis.get_view_interval()
+    if isinstance(axis.get_major_locator(), LogLocator) and high < 1e4 * low:
+        steps = (1, 2, 5) if axis.axis_name == "y" or high < 50 * low else (1,)  # numbers side by side need more room
+        axis.set(major_locator=LogLocator(subs=steps), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 
 def ridges(axes: Axes, batch_sizes: Sequence[int], samples: np.ndarray) -> None:
@@ -162,7 +240,8 @@ def ridges(axes: Axes, batch_sizes: Sequence[int], samples: np.ndarray) -> None:
         x, top = grid[visible], row + 1.8 * (density / density.max())[visible]
         axes.fill([x[0], *x, x[-1]], [row, *top, row], color=color(size), alpha=0.8, linewidth=0, zorder=3 - row / 100)
         axes.plot(x, top, color=axes.get_facecolor(), linewidth=0.8, zorder=3 - row / 100)
-    axes.set(yticks=range(0, len(batch_sizes), 2), yticklabels=batch_sizes[::2], ylabel="batch size B")
+    every = 1 + len(batch_sizes) // 9  # so that labels do not touch
+    axes.set(yticks=range(0, len(batch_sizes), every), yticklabels=batch_sizes[::every], ylabel="batch size B")
     axes.grid(axis="y", visible=False)
 
 
@@ -198,7 +277,8 @@ def heatmap(axes: Axes, cells: dict[tuple[str, str], tuple[float, str]], name: s
 
 def zoom_to_final_values(axes: Axes) -> None:
     """Set the y limits to the last two thirds of all curves, because their ends are what the reader compares."""
-    ends = np.concatenate([line.get_ydata()[len(line.get_ydata()) // 3 :] for line in axes.get_lines()], dtype=float)
+    curves = [line.get_ydata() for line in axes.get_lines() if not line.get_label().startswith(NOTE)]
+    ends = np.concatenate([values[len(values) // 3 :] for values in curves], dtype=float)
     low, high = np.nanmin(ends, initial=np.inf), np.nanmax(ends, initial=-np.inf)
     if low < high:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
@@ -214,12 +294,17 @@ def style(name: str) -> AbstractContextManager[None]:
 def make_figure(draw: Callable[[Figure], None], title: str, footer: str) -> Figure:
     """Return a Figure that is complete on a slide: `draw(figure)` draws its axes; title above, legend and footer below.
 
-    The layout is computed once and then fixed, so that a file does not depend on the files written before it.
+    The footer ends with what the bands and marks mean. The layout is computed once and then fixed, so that a file does
+    not depend on the files written before it.
     """
     figure = Figure(layout="constrained")
     with warnings.catch_warnings(action="ignore"):  # of empty axes, if all runs diverged
         draw(figure)
+        for axes in figure.axes:
+            _tick_logarithmic(axes.xaxis)
+            _tick_logarithmic(axes.yaxis)
         _wrap(figure.suptitle(title, x=0.01, ha="left", parse_math=False), 0.98 * figure.bbox.width)
+        footer = "; ".join([footer, *notes(figure)])
         footer_text = figure.text(0.01, 0.01, footer, va="bottom", fontsize="small", alpha=0.7, parse_math=False)
         _wrap(footer_text, 0.98 * figure.bbox.width)
         bottom = footer_text.get_window_extent().y1 / figure.bbox.height + 0.005
@@ -235,16 +320,43 @@ def make_figure(draw: Callable[[Figure], None], title: str, footer: str) -> Figu
     return figure
 
 
+def notes(figure: Figure) -> list[str]:
+    """Return what the bands and marks of a figure mean, each once."""
+    labels = (str(artist.get_label()) for artist in figure.findobj())
+    return sorted({text.removeprefix(NOTE) for text in labels if text.startswith(NOTE)})
+
+
+def describe(figure: Figure) -> str:
+    """Return the figure in words, for a screen reader: its title, and where each labelled line begins and ends."""
+    sentences = [figure.get_suptitle().replace("\n", " ")]
+    for number, axes in enumerate(figure.axes, 1):
+        name = " ".join(axes.get_title(loc="left").split()) or f"panel {number}"
+        parts = []
+        for line in axes.get_lines():
+            text, values = line.get_label().removeprefix("_labelled "), np.asarray(line.get_ydata(), float)
+            values = values[np.isfinite(values)]
+            if not text.startswith("_") and len(values):
+                parts.append(f"{text}: {values[0]:.3g} to {values[-1]:.3g}")
+        shown = f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
+        sentences.append(f"{name}: {shown}{'; ' * bool(parts)}{', '.join(parts)}.")
+    return " ".join(sentences)
+
+
 def _add_legend(figure: Figure, bottom: float) -> None:
     """Add one legend for all axes, at `bottom` as a fraction of the height, in as few rows as fit."""
     handles = {text: handle for a in figure.axes for handle, text in zip(*a.get_legend_handles_labels(), strict=True)}
-    pad = bottom * 72 * figure.get_figheight() / matplotlib.rcParams["legend.fontsize"]  # in units of the font size
+    pad = bottom * 72 * figure.get_figheight() / _legend_size()  # in units of the font size
     for rows in range(1, len(handles) + 1):
         place = {"loc": "outside lower center", "ncols": -(-len(handles) // rows), "borderaxespad": pad}
         legend = figure.legend(handles.values(), handles.keys(), **place)
         if rows == len(handles) or legend.get_window_extent().width < figure.bbox.width:
             break
         legend.remove()
+
+
+def _legend_size():
+    """Return the size of a legend's text in points; the setting may be a word."""
+    return FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
 
 
 def _wrap(text: matplotlib.text.Text, room: float) -> None:

@@ -21,15 +21,15 @@ from matplotlib.figure import Figure
 from bstudy import plots
 from bstudy.backend import RECORDED_FLAGS
 from bstudy.chapter import Chapter
+from bstudy.claims import Claim, count_decimals
 from bstudy.data import Dataset
 from bstudy.errors import BstudyError
 from bstudy.experiments.base import Runs, leaves, map_leaves
 from bstudy.lab import Lab
 from bstudy.models import MLP, ModelSpec
-from bstudy.stats import Claim, confidence_interval
+from bstudy.stats import confidence_interval
 from bstudy.store import MARK, open_regular, write_atomically
 
-MARKS = {"held": "✓ held", "did not hold": "✗ did not hold", "undecided": "? undecided"}
 VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of the process that measured
 MACHINE = ("device", "machine", "threads", *RECORDED_FLAGS)
 
@@ -95,6 +95,27 @@ class Report:
         return self.chapter.name
 
     @property
+    def answers(self) -> list[Claim]:
+        """The claims that answer the question of the chapter."""
+        return [claim for claim in self.claims if claim.answer]
+
+    @property
+    def headline(self) -> str:
+        """The answer in words: the title of the figure."""
+        return " ".join(claim.finding for claim in self.answers)
+
+    @property
+    def answer(self) -> str:
+        """The answer with its numbers."""
+        return " ".join(claim.finding_with_numbers for claim in self.answers)
+
+    @property
+    def score(self) -> str:
+        """How many of the claims held; checks are not counted."""
+        outcomes = [claim.outcome for claim in self.claims if not claim.check]
+        return f"{outcomes.count('held')} of {len(outcomes)}"
+
+    @property
     def command(self) -> str:
         """The command that makes this page, without dataset, seeds and model."""
         return self.chapter.command(self.parameters)
@@ -111,7 +132,7 @@ class Report:
     @property
     def footer(self) -> str:
         """The small line below the figure."""
-        return f"bstudy chapter {self.chapter.number} {self.setting}"
+        return f"bstudy chapter {self.chapter.number} {self.setting.partition(': ')[0]}"
 
     @property
     def versions(self) -> dict[str, str]:
@@ -126,14 +147,17 @@ class Report:
 
     def draw(self) -> Figure:
         """Return the chapter's figure, in the current style."""
-        return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.chapter.finding, self.footer)
+        return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.headline, self.footer)
 
     def record(self) -> dict[str, Any]:
         """Return every number of the page, and the columns that its figure is drawn from."""
         return {
             "chapter": self.chapter.number,
             "part": self.chapter.part,
-            "finding": self.chapter.finding,
+            "question": self.chapter.question,
+            "answer": self.answer,
+            "headline": self.headline,
+            "score": self.score,
             "command": self.command,
             "footer": self.footer,
             "parameters": self.parameters,
@@ -200,7 +224,8 @@ def build_tables(chapter: Chapter, runs: dict, published: dict) -> list[Table]:
         cells = {name: build_cell(name, values, sources.get(name)) for name, values in columns.items()}
         label = plots.label(run)
         words = f" {label.replace(',', '')} "
-        role = ", ".join(str(key) for key in path if f" {key} " not in words)
+        keys = [f"{key:g}" if isinstance(key, float) else str(key) for key in path]
+        role = ", ".join(key for key in keys if f" {key} " not in words)
         found.rows.append(Row(role, label, cells))
     return tables
 
@@ -217,37 +242,6 @@ def build_cell(column: str, values: np.ndarray, published: float | None) -> Cell
         return Cell(mean, half, text)
     difference = mean - published
     return Cell(mean, half, text, published, difference, f"{published:g} ({difference:+{shape}})")
-
-
-def count_decimals(value: float, significant: int = 3) -> int:
-    """Return the number of decimals that show this number of significant digits."""
-    if not math.isfinite(value) or not value:
-        return significant
-    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
-
-
-def format_estimate(claim: Claim) -> str:
-    """Return the measured number of a claim, with its interval and unit."""
-    half = claim.interval[1] - claim.estimate
-    is_exact = half <= 1e-9 * abs(claim.estimate)  # all seeds agree, to the rounding of a mean
-    decimals = 2 if is_exact else count_decimals(half, 2) if half > 0 else count_decimals(claim.estimate)
-    shape = f".{decimals}f" if decimals < 7 and abs(claim.estimate) < 1e6 else ".1e"
-    if not math.isfinite(claim.estimate):
-        return "no estimate"
-    found = format(claim.estimate, shape)
-    if math.isfinite(half):
-        found += " [{}, {}]".format(*(format(bound, shape) for bound in claim.interval))
-    return f"{found} {claim.unit}".strip()
-
-
-def format_evidence(claim: Claim) -> str:
-    """Return the numbers of a verdict, as a line."""
-    bounds = {"above": claim.above, "below": claim.below}
-    held = " and ".join(f"{side} {bound:g}" for side, bound in bounds.items() if bound is not None)
-    parts = [format_estimate(claim), f"held if {held}"]
-    if claim.published is not None:
-        parts.append(f"published {claim.published:.3g}")
-    return "; ".join(parts + [claim.why] * bool(claim.why))
 
 
 def run_record(run: Runs) -> dict[str, Any]:
@@ -279,7 +273,7 @@ def final_numbers(run: Runs) -> dict[str, Any]:
     """Return where the first run of a Recipe ended."""
     measures = [f"{name}_{what}" for what in ("accuracy", "loss") for name in ("test", "final_train")]
     measures += [f"{name}_{what}" for what in ("distance", "norm") for name in ("weight", "bias")]
-    numbers = {name.removeprefix("final_"): run.final(name)[0] for name in (*measures, "cosines")}
+    numbers = {name.removeprefix("final_"): run.final(name, over=1)[0] for name in (*measures, "cosines")}
     metadata = run.metadata[0]
     return numbers | {
         "parameters": metadata["parameters"],

@@ -1,16 +1,13 @@
-"""From one number per seed to an interval and a verdict. Pure NumPy and SciPy.
+"""From one number per seed to an interval, and fits of laws. Pure NumPy and SciPy.
 
 SciPy is imported inside the functions: it takes a third of a second, and most commands never need it.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-from bstudy.errors import InvalidInput
 
 CONFIDENCE = 0.95
 
@@ -93,13 +90,20 @@ def value_at_minimum(values: ArrayLike, criterion: ArrayLike) -> np.ndarray:
     return np.where(np.isnan(criterion).all(axis=1), np.nan, chosen)
 
 
+def ratio(values: ArrayLike, reference: ArrayLike) -> np.ndarray:
+    """Return values / reference, of positive numbers: NaN if a run diverged, infinite if a target was not reached."""
+    unknown = np.add(values, reference)  # NaN or infinite, like the worse of the two
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(unknown), np.divide(values, reference), unknown)
+
+
 def ratio_to_minimum(values: ArrayLike) -> np.ndarray:
     """Return each entry of `values` (seeds, n) over the smallest of its row.
 
-    A row is NaN if an entry is not finite: a run diverged or did not reach its target, so the smallest is unknown.
+    A row is NaN if a run diverged, and infinite if one did not reach its target: the smallest is unknown then.
     """
-    known = np.where(np.isfinite(values).all(axis=1, keepdims=True), values, np.nan)
-    return known / np.min(known, axis=1, keepdims=True)
+    unknown = np.sum(values, axis=1, keepdims=True)  # NaN or infinite, like the worst entry
+    return np.where(np.isfinite(unknown), values / np.min(values, axis=1, keepdims=True), unknown)
 
 
 def mask_diverged(values: ArrayLike, diverged: ArrayLike) -> np.ndarray:
@@ -110,6 +114,36 @@ def mask_diverged(values: ArrayLike, diverged: ArrayLike) -> np.ndarray:
     values = np.array(values, np.float64)
     values[np.asarray(diverged, bool)] = np.nan
     return values
+
+
+def fraction_beyond(edges: ArrayLike, counts: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
+    """Return the fraction of entries whose absolute value is above each threshold (...), from their histogram.
+
+    Within a bin it is interpolated.
+
+    Args:
+        edges: (n,) ascending and symmetric about zero.
+        counts: (..., n + 1) of the entries below the first edge, between two edges, above the last.
+        thresholds: (...) positive.
+    """
+    sizes, fractions = _size_distribution(edges, counts)
+    return _interpolate(np.log(thresholds), sizes, fractions)
+
+
+def median_size(edges: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """Return the median absolute value (...) of entries, from their histogram as in `fraction_beyond`."""
+    sizes, fractions = _size_distribution(edges, counts)
+    return np.exp(_interpolate(-0.5, -fractions, sizes))
+
+
+def _size_distribution(edges, counts):
+    """Return the logarithms of the positive edges, and the fraction of entries beyond ± each."""
+    middle = len(edges) // 2
+    below = np.cumsum(counts, axis=-1)[..., :-1] / np.sum(counts, axis=-1, keepdims=True)
+    return np.log(edges[middle:]), below[..., :middle][..., ::-1] + 1 - below[..., middle:]
+
+
+_interpolate = np.vectorize(np.interp, signature="(),(n),(n)->()")
 
 
 def critical_batch_size(sizes: ArrayLike, steps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -123,15 +157,17 @@ def critical_batch_size(sizes: ArrayLike, steps: ArrayLike) -> tuple[np.ndarray,
         steps: (seeds, n) the steps to the target; not finite if it was not reached.
 
     Returns:
-        (S_min, B_crit), each (seeds,); NaN if a value of a seed is not finite, or if there are fewer than three.
+        (S_min, B_crit), each (seeds,): NaN if a run diverged or there are fewer than three, infinite if a run did not
+        reach the target.
     """
     from scipy.optimize import least_squares
 
     b = np.asarray(sizes)
 
     def fit(row):
-        if not np.isfinite(row).all() or len(b) < 3:
-            return np.nan, np.nan
+        unknown = np.nan if len(b) < 3 else row.sum()  # NaN or infinite, like the worst entry
+        if not np.isfinite(unknown):
+            return unknown, unknown
         log_steps = np.log(row)
         start = log_steps.min(), np.log(np.median(b))
         return np.exp(least_squares(lambda p: p[0] + np.log1p(np.exp(p[1]) / b) - log_steps, start).x)
@@ -188,65 +224,3 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     a, b = (rankdata(values, axis=1, nan_policy="propagate") for values in (a, b))
     a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
     return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement, and the result of testing it."""
-
-    claim: str
-    outcome: str  # "held", "did not hold" or "undecided"
-    estimate: float
-    interval: tuple[float, float]
-    above: float | None
-    below: float | None
-    published: float | None
-    unit: str
-    why: str  # the reason, if undecided
-
-
-def claim(
-    text: str,
-    values: ArrayLike,
-    above: float | None = None,
-    below: float | None = None,
-    published: float | None = None,
-    unit: str = "",
-) -> Claim:
-    """Test the claim that a quantity lies between two bounds, which were chosen before it was measured.
-
-    The claim held if the 95 % interval of the mean lies inside the bounds, and did not hold if it lies outside. It is
-    undecided if the interval crosses a bound, or if there is no interval.
-
-    Args:
-        text: the claim, as a sentence.
-        values: one number per seed.
-        above: the lower bound, if there is one.
-        below: the upper bound, if there is one.
-        published: the number that the source reports.
-        unit: the unit of all these numbers.
-
-    Raises:
-        InvalidInput: if there is no bound.
-    """
-    if above is None and below is None:
-        raise InvalidInput("a claim needs a bound, above= or below=")
-    values = np.asarray(values, np.float64)
-    estimate, half = (float(number) for number in confidence_interval(values))
-    low, high = estimate - half, estimate + half
-    lower_bound = -math.inf if above is None else above
-    upper_bound = math.inf if below is None else below
-    why = ""
-    if not np.isfinite(values).all():
-        count = f"{np.sum(~np.isfinite(values))} of {len(values)} seeds"
-        outcome = "undecided"
-        why = f"no finite number for {count}: runs diverged, for example, or did not reach their target"
-    elif math.isnan(half):
-        outcome, why = "undecided", "one seed has no interval"
-    elif lower_bound < low and high < upper_bound:
-        outcome = "held"
-    elif high < lower_bound or low > upper_bound:
-        outcome = "did not hold"
-    else:
-        outcome, why = "undecided", "the interval crosses the bound"
-    return Claim(text, outcome, estimate, (low, high), above, below, published, unit, why)

@@ -11,7 +11,7 @@ def cosines(*values):
 PUBLISHED = {
     Recipe.sgd(2, 0.01, 30): {"test_accuracy": 99},
     Recipe.sgd(64, 0.01, 30): {
-        "final_train_accuracy": 100,
+        "train_subset_accuracy": 100,
         "test_accuracy": 98,
         "weight_distance": 6.71,
         "bias_distance": 0.11,

@@ -179,7 +179,7 @@ def redrawn():
         found = chapter(record["chapter"])
         runs, file = report.runs_from_record(found, record), io.BytesIO()
         with plots.style("page"):
-            figure = plots.make_figure(lambda fig: found.module.figure(runs, fig), record["finding"], record["footer"])
+            figure = plots.make_figure(lambda fig: found.module.figure(runs, fig), record["headline"], record["footer"])
             plots.save(figure, "svg", found.name, file)
         return file.getvalue()
 

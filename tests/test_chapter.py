@@ -10,18 +10,38 @@ from bstudy.chapter import as_text, chapter, chapters, chapters_with_settings, o
 from bstudy.cli import main
 from bstudy.errors import BstudyError, InvalidInput
 
-OWN_CHAPTER = '''"""Half of it is enough.
+OWN_CHAPTER = '''"""# Is half of it enough?
 
-Claim     One half
-          is as good as all.
-Compare   Half and all.
-Look for  A difference.
-Source    None.
+One half is said to be as good as all.
 
-Exercises
-  1. Try a third:
-     `--fraction 0.3`.
-  2. Why?
+## Idea
+
+    half = all / 2
+
+## Experiment
+
+Half and all. **Predict.** Which is better?
+
+## Explanation
+
+There is none.
+
+## In practice
+
+Take half.
+
+## Exercises
+
+1. Try a third:
+   `--fraction 0.3`.
+
+   > Worse.
+
+2. Why?
+
+## Sources
+
+- None.
 """
 
 PART = "IX. My own"
@@ -59,22 +79,22 @@ def own_chapter(write_chapter, tmp_path):
 def test_the_chapters_come_in_order():
     numbers = [each.number for each in chapters()]
     assert numbers == sorted(numbers)
-    assert numbers[0] == 1
+    assert numbers[0] == 0
     assert chapter(3).name == "ch03"
-    assert chapter(3).finding == "A large batch does not get the model stuck."
+    assert chapter(3).question == "Does a large batch get the model stuck?"
 
 
 def test_a_missing_chapter_is_refused_with_those_there_are():
-    with pytest.raises(InvalidInput, match="there is no chapter 99; the chapters are 1, 2, 3, "):
+    with pytest.raises(InvalidInput, match="there is no chapter 99; the chapters are 0, 1, 2, 3, "):
         chapter(99)
 
 
 def test_a_chapter_is_found_and_read_without_registration(own_chapter):
     assert chapters()[-1].number == 98
     assert own_chapter.part == "IX. My own"
-    assert own_chapter.finding == "Half of it is enough."
-    assert own_chapter.text["Claim"] == "One half is as good as all."
-    assert own_chapter.text["Exercises"] == ["Try a third: `--fraction 0.3`.", "Why?"]
+    assert own_chapter.question == "Is half of it enough?"
+    assert own_chapter.text.introduction == "One half is said to be as good as all."
+    assert [each.question for each in own_chapter.text.exercises] == ["Try a third:\n`--fraction 0.3`.", "Why?"]
     assert own_chapter.parameters == {"epochs": 4, "fraction": 0.5, "names": ("a", "b")}
     assert own_chapter.published == {}
 
@@ -86,24 +106,20 @@ def test_a_chapter_explains_its_own_parameters(own_chapter):
 
 
 @pytest.mark.parametrize(
-    ("text", "missing"),
+    ("old", "new", "missing"),
     [
-        (
-            "",
-            "Claim, no Compare, no Look for, no Source, no Exercises, no PART, no experiments, no figure, no verdicts",
-        ),
-        (OWN_CHAPTER.replace("Claim ", "Statement "), "Claim"),
-        (OWN_CHAPTER.replace("Exercises", "Questions"), "Exercises"),
-        (OWN_CHAPTER.replace("PART", "SECTION"), "PART"),
-        (OWN_CHAPTER.replace("def experiments", "def runs"), "experiments"),
+        ("## Idea", "## Thought", "must begin with a docstring of a title, '# Question?', and the sections Idea, Exp"),
+        (OWN_CHAPTER, "", "has no PART, no experiments, no figure, no verdicts; chapter 1 has all of them"),
+        ("PART", "SECTION", "has no PART; chapter 1 has all of them"),
+        ("def experiments", "def runs", "has no experiments; chapter 1 has all of them"),
     ],
-    ids=["all", "Claim", "Exercises", "PART", "experiments"],
+    ids=["section", "all", "PART", "experiments"],
 )
-def test_a_chapter_in_which_something_is_missing_is_refused_in_a_sentence(write_chapter, text, missing):
-    write_chapter(text)
+def test_a_chapter_in_which_something_is_missing_is_refused_in_a_sentence(write_chapter, old, new, missing):
+    write_chapter(OWN_CHAPTER.replace(old, new))
     with pytest.raises(BstudyError) as error:
         chapters()
-    assert f"ch98_half.py has no {missing}; chapter 1 has all of them" in str(error.value)
+    assert f"ch98_half.py {missing}" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["seeds", "set", "settings", "help"])
@@ -123,7 +139,7 @@ def test_without_an_installation_a_sentence_says_what_to_do(monkeypatch):
 def test_settings_have_the_types_of_the_defaults():
     found = chapter(1)
     parameters = found.with_settings(["batch_sizes=2,64", "learning-rate=1", " epochs = 3 "])
-    assert parameters == {"batch_sizes": (2, 64), "learning_rate": 1.0, "epochs": 3}
+    assert parameters == {"batch_sizes": (2, 64), "tiny_batch_size": 2, "learning_rate": 1.0, "epochs": 3}
     assert isinstance(parameters["learning_rate"], float)
     assert found.changed(parameters) == {"batch_sizes": "2,64", "learning_rate": "1.0", "epochs": "3"}
     assert found.command(parameters) == "bstudy chapter 1 --batch-sizes 2,64 --learning-rate 1.0 --epochs 3"
@@ -146,7 +162,7 @@ def test_a_value_as_text_is_read_as_the_same_value(own_chapter):
     ("setting", "message"),
     [
         ("epoch=3", "chapter 1 has no parameter 'epoch'; did you mean 'epochs'? It has: batch_sizes=64,256,1024, "),
-        ("speed=3", "chapter 1 has no parameter 'speed'. It has: batch_sizes=64,256,1024, learning_rate=0.01"),
+        ("speed=3", "chapter 1 has no parameter 'speed'. It has: batch_sizes=64,256,1024, tiny_batch_size=2"),
         ("", "chapter 1 has no parameter ''"),
         ("epochs", "'epochs' needs a value, for example epochs=30"),
         ("epochs=1.5", "epochs: '1.5' is not a whole number"),

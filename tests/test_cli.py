@@ -88,7 +88,7 @@ def test_a_chapter_prints_its_page(stored):
     assert done.returncode == 0
     assert "Measured on tiny (50 training and 20 test samples), small_batch_size=8, " in page
     assert "large_batch_size=32, epochs=2, 2 seeds: mean ± 95 % interval" in page
-    assert "A larger learning rate recovers" in page
+    assert "Does a larger learning rate recover the lost accuracy?" in page
     assert "32 at 0.1 for 2" in page
     assert "held if above 0" in page
     assert "bstudy-out/ch02.json" in page
@@ -126,7 +126,7 @@ def test_figures_of_stored_results_need_no_tensorflow_and_are_the_same(stored, t
     data = ["--dataset", str(tiny_file)]
     done = run_without_tensorflow(folder, ["figures", *settings, *data, "--out", "again"])
     assert done.stdout.split() == [f"again/ch02.{ending}" for ending in ("png", "svg", "json")]
-    assert done.stderr.splitlines()[-1] == "bstudy: 21 figures are missing"
+    assert done.stderr.splitlines()[-1] == "bstudy: 22 figures are missing"
     assert (folder / "again/ch02.svg").read_bytes() == (folder / "bstudy-out/ch02.svg").read_bytes()
 
 
@@ -142,7 +142,7 @@ found, record = chapter(2), json.loads(pathlib.Path("bstudy-out/ch02.json").read
 runs = report.runs_from_record(found, record)
 for name in ("first.svg", "second.svg"):
     with plots.style("page"), open(name, "wb") as file:
-        figure = plots.make_figure(lambda fig: found.module.figure(runs, fig), record["finding"], record["footer"])
+        figure = plots.make_figure(lambda fig: found.module.figure(runs, fig), record["headline"], record["footer"])
         plots.save(figure, "svg", found.name, file)
 """
     )
@@ -281,7 +281,7 @@ def test_help_explains_every_parameter_with_its_default(call):
         (["chapter"], "Missing argument 'NUMBER'"),
         (["chapter", "--epochs", 3], "Missing argument 'NUMBER'"),
         (["chapter", "--epochs", 3, "--seeds=2"], "Missing argument 'NUMBER'"),
-        (["chapter", 99], "there is no chapter 99; the chapters are 1, 2, 3, "),
+        (["chapter", 99], "there is no chapter 99; the chapters are 0, 1, 2, 3, "),
         (["chapter", "9" * 5000], "is not a valid integer"),
         (["chapter", "²"], "'²' is not a valid integer"),
         (["chapter", 1, 2], "unexpected extra argument (2)"),
@@ -499,7 +499,7 @@ def test_stored_figures_are_drawn_and_the_others_come_with_their_command(second_
     first, *_, last = done.stderr.splitlines()
     assert done.exit_code == 1
     assert done.stdout.split() == [f"bstudy-out/ch02.{ending}" for ending in ("png", "svg", "json")]
-    assert first == "bstudy: chapter 1: 3 results are not measured yet; measure with: bstudy chapter 1"
+    assert first == "bstudy: chapter 0: 9 results are not measured yet; measure with: bstudy chapter 0"
     assert last == f"bstudy: {len(chapters()) - 1} figures are missing"
     with Image.open("bstudy-out/ch02.png") as image:
         assert image.size == (1920, 1080)
@@ -537,12 +537,12 @@ def test_the_findings_are_those_of_the_figures_drawn_now(second_is_stored, call)
     ],
 )
 def test_the_command_that_measures_has_the_data_the_seeds_and_the_settings(second_is_stored, call, words, command):
-    assert f"; measure with: {command}" in call("figures", *words).stderr.splitlines()[1]
+    assert f"; measure with: {command}" in call("figures", *words).stderr.splitlines()[2]
 
 
 def test_a_chapter_that_the_data_are_too_few_for_has_no_command(call, tiny_file):
     first, *_ = call("figures", "--dataset", tiny_file).stderr.splitlines()
-    assert first == "bstudy: chapter 1: batch_size 64 is larger than the training set of tiny, which has 50 samples"
+    assert first == "bstudy: chapter 0: batch_size 64 is larger than the training set of tiny, which has 50 samples"
 
 
 def test_if_all_is_stored_figures_succeeds(second_is_stored, call, monkeypatch):

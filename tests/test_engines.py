@@ -60,7 +60,7 @@ class Crashing(Experiment):
         return "crashing"
 """
 STOPPABLE = ["chapter", "1", "--seeds", "1", "--jobs", "2", "--set", "batch_sizes=8,16"]
-STOPPABLE += ["--set", "epochs=20000", "--set", "learning_rate=0.001"]
+STOPPABLE += ["--set", "tiny_batch_size=8", "--set", "epochs=20000", "--set", "learning_rate=0.001"]
 PROGRAM = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None  # only the children load them

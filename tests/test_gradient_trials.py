@@ -8,7 +8,7 @@ import pytest
 from bstudy import GradientTrials, Recipe
 from bstudy.errors import InvalidInput
 from bstudy.experiments.base import Context
-from bstudy.experiments.gradient_trials import BLOCKS, EDGES, add_trial, empty_columns, trial_rows
+from bstudy.experiments.gradient_trials import BLOCKS, EDGES, add_trial, empty_columns, share_work, trial_rows
 
 START = Recipe.sgd(16, 0.1, 1)
 SIZES = (1, 3, 4, 16)
@@ -102,6 +102,11 @@ def test_more_trials_extend_fewer():
     fractions, shorter = zip(*trials(trials=4).prefixes(), strict=True)
     assert fractions == (0.75, 0.5, 0.25)
     assert shorter[0] == trials(trials=3)
+
+
+def test_threads_share_the_work_evenly():
+    assert share_work([9, 4, 3, 2, 1], 2) == [[0, 4], [1, 2, 3]]
+    assert share_work([5], 2) == [[0], []]
 
 
 @pytest.mark.parametrize(

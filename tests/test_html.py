@@ -23,7 +23,7 @@ from bstudy import Recipe, Runs, leaves, load, map_leaves, terminal
 from bstudy.chapter import chapter, chapters
 from bstudy.cli import main
 from bstudy.errors import Interrupted, InvalidInput, WorkerDone
-from bstudy.html import ChapterPage, build_pages, write
+from bstudy.html import FRONT_MATTER, ChapterPage, build_pages, write
 from bstudy.models import MLP
 
 TINY = {2: ["small_batch_size=8", "large_batch_size=32", "epochs=2"], 11: ["batch_size=8", "epochs=2"], 14: [], 15: []}
@@ -39,9 +39,9 @@ def odd_file(tiny_file, tmp_path_factory):
 
 def make_up(recipe):
     random = np.random.default_rng(recipe.batch_size)
-    names = ("test_accuracy", "weight_distance", "bias_distance")
+    names = ("test_accuracy", "test_loss", "train_subset_accuracy", "train_subset_loss")
+    names += ("weight_distance", "bias_distance", "weight_norm")
     columns = {name: random.normal(90, 1, (2, recipe.epochs + 1)) for name in names}
-    columns["final_train_accuracy"] = random.normal(99, 1, 2)
     return Runs(recipe, range(2), columns, np.zeros(2), [{"bstudy": "0"}] * 2, samples=50)
 
 
@@ -108,16 +108,19 @@ def squeezed(text):
 
 
 def test_every_link_has_a_target(read):
-    assert set(read) == {"index.html", "ch02.html", "ch11.html", "ch14.html", "ch15.html"}
-    for page in read.values():
+    assert set(read) == {*FRONT_MATTER, "ch02.html", "ch11.html", "ch14.html", "ch15.html"}
+    for here, page in read.items():
         for link in page.links:
             name, _, part = link.partition("#")
-            assert name in read, link
-            assert not part or part in read[name].ids, link
+            if name.startswith("https://"):  # a source
+                continue
+            assert (name or here) in read, link
+            assert not part or part in read[name or here].ids, link
 
 
 def test_the_front_page_leads_to_chapters_and_claims(read):
-    assert {"ch02.html", "ch11.html", "ch15.html", "ch02.html#claim-1"} <= set(read["index.html"].links)
+    wanted = {"ch02.html", "ch11.html", "ch15.html", "ch02.html#claims", "answers.html", "reading.html"}
+    assert wanted <= set(read["index.html"].links)
 
 
 def test_a_chapter_leads_to_the_ones_before_and_after(read):
@@ -142,7 +145,8 @@ def test_figures_are_complete_and_differ_in_light_and_dark(read):
 def test_text_from_outside_is_escaped(book, read):
     for path in book.folder.iterdir():
         assert "<b>x" not in path.read_text(encoding="utf-8")
-        assert "<b>x" in read[path.name].text
+    for name in ("index.html", "answers.html", "ch02.html", "ch14.html"):
+        assert "<b>x" in read[name].text
 
 
 def test_a_page_has_what_the_terminal_prints(book, read, capsys):
@@ -150,26 +154,60 @@ def test_a_page_has_what_the_terminal_prints(book, read, capsys):
     terminal.show(report, [])
     printed, text = squeezed(capsys.readouterr().out), squeezed(read["ch02.html"].text)
     assert report.setting[3:20] in text
-    for cell in report.tables[0].rows[0].cells.values():
-        for words in (cell.text, cell.published_text):
-            assert words
-            assert words in printed
-            assert words in text
+    cells = report.tables[0].rows[0].cells.values()
+    assert [cell.published_text for cell in cells if cell.published_text]
+    for words in (part for cell in cells for part in (cell.text, cell.published_text)):
+        assert words in printed
+        assert words in text
     assert "published (difference)" in text
 
 
-def test_every_claim_is_on_its_page_and_on_the_front_page(book, read):
+def test_every_claim_is_on_its_page_and_the_answers_are_on_the_front_page(book, read):
     for page in book.pages:
         for claim in page.claims:
             assert claim.claim in read[page.name].text
-            assert claim.outcome in read[page.name].text
-            assert claim.claim in read["index.html"].text
+            assert claim.mark in read[page.name].text
+        for answer in page.report.answers if page.report else []:
+            assert answer.finding_with_numbers in read["index.html"].text
+            assert answer.finding_with_numbers in read[page.name].text
+
+
+def test_the_page_of_advice_has_each_answer_with_its_consequence(book, read):
+    text = squeezed(read["answers.html"].text)
+    answers = [answer for page in book.pages if page.report for answer in page.report.answers]
+    for answer in answers:
+        assert answer.advice in text
+        assert answer.finding_with_numbers in text or not answer.advice
+    assert answers
+
+
+def test_terms_are_explained_where_they_are_first_used(book, read):
+    links = read["ch02.html"].links
+    assert "glossary.html#learning-rate" in links
+    assert links.count("glossary.html#learning-rate") == 1
+    assert "learning-rate" in read["glossary.html"].ids
+
+
+def test_solutions_are_folded(book):
+    text = (book.folder / "ch02.html").read_text(encoding="utf-8")
+    assert text.count("<details><summary>Solution</summary>") == len(book.pages[0].chapter.text.exercises)
+
+
+def test_a_figure_is_described_in_words(book):
+    page = book.pages[0]
+    (described,) = re.findall(r'<img [^>]*alt="([^"]*)"', (book.folder / page.name).read_text(encoding="utf-8"))
+    described = html.unescape(described)
+    assert described.startswith(page.report.headline)
+    first, last = page.report.runs["small batch"]["test_accuracy"].mean(axis=0)[[0, -1]]
+    assert f"8 at 0.01: {first:.3g} to {last:.3g}" in described
 
 
 def test_a_page_has_the_code_of_its_chapter_and_explains_its_parameters(book, read):
     found, text = book.pages[0].chapter, read["ch02.html"].text
-    assert Path(found.module.__file__).read_text(encoding="utf-8").strip() in text
-    assert "`" not in text.partition('"""')[0]
+    docstring, code = Path(found.module.__file__).read_text(encoding="utf-8").removeprefix('"""').split('"""', 1)
+    assert code.strip() in text
+    assert docstring not in text
+    assert "`" not in text.partition(code.strip())[0]
     assert "small_batch_size=8" in text
     assert found.help["small_batch_size"] in text
     assert "bstudy chapter 2 --dataset '<b>x.npz'" in text
@@ -186,7 +224,7 @@ def test_a_chapter_that_fails_is_reported_and_the_others_are_there(book, read):
     assert book.pages[3].reason in read["ch15.html"].text
     assert book.pages[3].reason in read["index.html"].text
     assert "Exercises" in read["ch15.html"].text
-    assert "Verdicts" not in read["ch15.html"].text
+    assert "The claims" not in read["ch15.html"].text
 
 
 @pytest.fixture
@@ -231,19 +269,19 @@ def test_the_user_and_a_cluster_stop_the_book(build_with_errors, error):
 
 
 def test_one_page_can_be_written_without_results(tiny, tmp_path):
-    (_, path) = write([ChapterPage(chapter(1), reason="asleep")], tmp_path, made_up_lab(tiny), "")
+    *_, path = write([ChapterPage(chapter(1), reason="asleep")], tmp_path, made_up_lab(tiny), "")
     assert "The measurements of this chapter are missing: asleep." in Reader(path).text
 
 
 def test_the_command_writes_all_chapters_and_reports_missing_ones(odd_file, tmp_path):
     done = CliRunner().invoke(main, ["book", "--dataset", str(odd_file), "--seeds", "1", "--out", str(tmp_path / "b")])
-    count = len(chapters())
+    count, pages = len(chapters()), len(chapters()) + len(FRONT_MATTER)
     assert done.exit_code == 1
-    assert done.stdout == f"{count + 1} pages; begin with {tmp_path / 'b/index.html'}\n"
+    assert done.stdout == f"{pages} pages; begin with {tmp_path / 'b/index.html'}\n"
     assert done.stderr.count("is missing: ") == count
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == f"bstudy: {count} chapters are missing from the book"
-    assert len(list((tmp_path / "b").iterdir())) == count + 1
+    assert len(list((tmp_path / "b").iterdir())) == pages
     assert f"bstudy book --dataset '{odd_file}' --seeds 1" in Reader(tmp_path / "b/index.html").text
 
 
@@ -261,7 +299,8 @@ def complaints(path, tmp_path, *words):
 
 
 @in_chromium
-@pytest.mark.parametrize(("name", "dark"), [("index.html", False), ("ch02.html", False), ("ch02.html", True)])
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["index.html", "answers.html", "ch02.html"])
 def test_a_page_loads_without_complaint_and_shows_something(book, tmp_path, name, dark):
     shot, scheme = tmp_path / "shot.png", f"--blink-settings=preferredColorScheme={int(not dark)}"
     assert complaints(book.folder / name, tmp_path, f"--screenshot={shot}", "--window-size=900,1200", scheme) == []

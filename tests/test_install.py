@@ -46,7 +46,7 @@ def installed(request, tmp_path_factory):
 def test_it_finds_its_own_chapters(installed):
     found = installed("python", "-c", "import bstudy.chapters as c; print(c.__file__)")
     assert Path(found.strip()).parent == installed.chapters
-    assert "3  A large batch does not get the model stuck." in installed("bstudy", "chapters")
+    assert "3  Does a large batch get the model stuck?" in installed("bstudy", "chapters")
 
 
 def test_it_measures_and_draws_in_every_style(installed, tiny_file):

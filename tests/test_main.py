@@ -119,7 +119,7 @@ def test_files_of_the_working_directory_replace_no_module(bstudy, tmp_path):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('this is not {name}')")
     done = bstudy("chapters")
     assert done.stderr == ""
-    assert done.stdout.startswith("Part I.")
+    assert done.stdout.startswith("Part 0.")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["chapter", "3", "--help"], ["chapters"]])
@@ -143,4 +143,4 @@ def test_a_deleted_working_directory_is_no_problem(tmp_path):
     program = "import os; os.rmdir(os.getcwd()); from bstudy.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-P", "-c", program, "chapters"], cwd=folder, capture_output=True, text=True)
     assert done.stderr == ""
-    assert done.stdout.startswith("Part I.")
+    assert done.stdout.startswith("Part 0.")

@@ -3,6 +3,7 @@
 import io
 import itertools
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -66,7 +67,7 @@ def test_curves_of_one_color_have_different_dashes():
 
 
 def test_a_diverged_run_is_labelled_so():
-    assert plots.label(make_runs(diverged=True)) == "64 at 0.01 for 5 epochs, diverged"
+    assert plots.label(make_runs(diverged=True)) == "64 at 0.01 for 5 epochs, diverged in 3 of 3"
 
 
 def test_distances_have_the_names_of_norms():
@@ -120,17 +121,74 @@ def test_zooming_shows_the_ends_of_the_curves():
     assert high > 100
 
 
+@pytest.mark.parametrize("style", plots.STYLES)
+def test_batch_sizes_have_colors_of_their_own_that_no_role_has(style):
+    with plots.style(style):
+        shades = [np.array(to_rgb(plots.color(2**i))) for i in range(14)]
+        roles = [np.array(to_rgb(each["color"])) for each in matplotlib.rcParams["axes.prop_cycle"]]
+        background = np.array(to_rgb(matplotlib.rcParams["axes.facecolor"]))
+    assert all(np.abs(a - b).max() > 0.02 for a, b in itertools.pairwise(shades))
+    assert all(np.abs(shade - role).max() > 0.2 for shade in shades for role in roles)
+    assert all(np.abs(each - background).max() > 0.3 for each in (*shades, *roles))
+
+
+def test_diverged_and_unreached_sizes_are_marked_above_the_axes():
+    axes = Figure().subplots()
+    values = np.array([[1.0, np.nan, np.inf], [2.0, 3.0, 4.0]])
+    plots.by_batch_size(axes, [16, 64, 256], values, label="rate")
+    _, diverged, unreached = axes.get_lines()
+    assert (diverged.get_xdata().tolist(), diverged.get_marker()) == ([64], "x")
+    assert (unreached.get_xdata().tolist(), unreached.get_marker()) == ([256], "^")
+    assert min(*diverged.get_ydata(), *unreached.get_ydata()) > 1
+    found = plots.notes(axes.figure)
+    assert set(found) == {plots.DIVERGED, plots.NOT_REACHED, plots.SEEDS_BAND}
+
+
+def test_a_diverged_curve_is_marked_where_it_ends():
+    loss = np.ones((3, 6))
+    loss[1, 4:] = np.nan
+    run = make_runs(test_loss=loss)
+    run.diverged[1] = True
+    axes = Figure().subplots()
+    plots.curve(axes, run, "test_loss")
+    assert axes.get_lines()[1].get_xdata().tolist() == [3]
+    assert axes.get_lines()[0].get_label().endswith("diverged in 1 of 3")
+    plots.zoom_to_final_values(axes)  # the mark is not a curve
+
+
+def test_labels_at_the_ends_are_in_the_order_of_the_lines_and_do_not_overlap():
+    def draw(figure):
+        axes = figure.subplots()
+        for name, end in (("high", 1.0), ("low", 0.98), ("middle", 0.99)):
+            axes.plot([0, 1], [0, end], label=name)
+        plots.label_ends(axes)
+
+    with plots.style("page"):
+        figure = plots.make_figure(draw, "Title", "digits")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.axes[0].texts}
+    assert sorted(boxes, key=lambda name: boxes[name].y0) == ["low", "middle", "high"]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes.values(), 2))
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes.values())
+    assert figure.legends == []
+
+
+def test_a_figure_is_described_by_its_numbers():
+    def draw(figure):
+        axes = figure.subplots()
+        axes.plot([1, 2], [10, 20], label="rises")
+        axes.plot([1, 2], [0, 1])
+        axes.set(title="panel", xlabel="epoch", ylabel="loss")
+
+    with plots.style("page"):
+        text = plots.describe(plots.make_figure(draw, "It rises.", "digits"))
+    assert text == "It rises. panel: loss against epoch; rises: 10 to 20."
+
+
 def test_a_title_is_no_formula():
     with plots.style("page"):
         figure = plots.make_figure(lambda figure: figure.subplots(), r"A batch size for $\frac$.", r"on $\frac$")
     assert figure.get_suptitle() == r"A batch size for $\frac$."
-
-
-def test_batch_sizes_have_their_own_colors():
-    assert [plots.color(size).upper() for size in (64, 256, 1024)] == ["#E69F00", "#0072B2", "#CC79A7"]
-    shades = [to_rgb(plots.color(2**i)) for i in range(14)]
-    assert all(np.abs(np.subtract(a, b)).max() > 0.05 for a, b in itertools.pairwise(shades))
-    assert plots.color(10**6).startswith("#")
 
 
 def test_a_wrong_style_is_refused_by_name():

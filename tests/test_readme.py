@@ -49,14 +49,15 @@ def test_its_commands_are_understood(command):
 
 @pytest.mark.parametrize("found", LISTED, ids=lambda found: found.name)
 def test_the_commands_of_a_chapters_exercises_are_understood(found):
-    for exercise in found.text["Exercises"]:
-        for command in re.findall(r"`(bstudy [^`]*)`", exercise):
-            understand(shlex.split(command.replace("--epochs E", "--epochs 5"))[1:])
+    texts = [found.text.introduction, *found.text.sections.values()]
+    texts += [part for exercise in found.text.exercises for part in (exercise.question, exercise.solution)]
+    for command in re.findall(r"`(bstudy [^`]*)`", "\n".join(texts)):
+        understand(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize("found", LISTED, ids=lambda found: found.name)
 def test_its_table_lists_the_chapter_in_its_part(found):
-    row = f"| [{found.number}](chapters/{found.module.__name__.split('.')[-1]}.py) | {found.finding} |"
+    row = f"| [{found.number}](chapters/{found.module.__name__.split('.')[-1]}.py) | {found.question} |"
     assert row in README
     above = re.findall(r"^\| \| \*\*(.*?)\*\* \|", README[: README.index(row)], re.M)
     assert above[-1] == found.part
@@ -91,7 +92,7 @@ def test_its_example_of_a_model_fits(tmp_path, monkeypatch):
 def own_chapter(tmp_path, monkeypatch):
     """The README's chapter as a file of a reader, with a parameter of its own, which it explains."""
     text = CHAPTER.replace("batch_size=128", "own_size=16").replace("(batch_size", "(own_size")
-    text = text.replace('PART = "IX. My own"\n', 'PART = "IX. My own"\nHELP = {"own_size": "a size of my own"}\n')
+    text = text.replace('PART = "X. My own"\n', 'PART = "X. My own"\nHELP = {"own_size": "a size of my own"}\n')
     assert text.count("own_size") == 5
     (tmp_path / "ch99_mine.py").write_text(text)
     monkeypatch.setattr(bstudy.chapters, "__path__", [*bstudy.chapters.__path__, str(tmp_path)])
@@ -100,21 +101,22 @@ def own_chapter(tmp_path, monkeypatch):
 
 
 def test_its_chapter_is_listed_and_explained(own_chapter):
-    assert "  99  Half the batch size does what" in CliRunner().invoke(main, ["chapters"]).stdout
+    assert "  99  Does half the batch size do what twice" in CliRunner().invoke(main, ["chapters"]).stdout
     text = " ".join(CliRunner().invoke(main, ["chapter", "99", "--help"]).stdout.split())
     assert "--own-size INTEGER a size of my own [default: 16]" in text
     assert "--epochs INTEGER epochs per phase of training" in text
-    assert len(own_chapter.text["Exercises"]) == 2
+    assert len(own_chapter.text.exercises) == 3
 
 
 def test_its_chapter_runs_and_is_in_the_book(own_chapter, tiny, small_model, shared_trainers, tmp_path):
     lab = Lab(tiny, 2, quiet=True, model=small_model)
     page = build(own_chapter, own_chapter.with_settings(["epochs=2"]), lab)
-    assert [claim.claim for claim in page.claims] == ["Both end within a percentage point."]
+    text = "Half the batch size and twice the learning rate end within a percentage point."
+    assert [claim.claim for claim in page.answers] == [text]
     assert page.command == "bstudy chapter 99 --epochs 2"
     assert [path.name for path in write_files(page, tmp_path, ("svg",), "page")] == ["ch99.svg", "ch99.json"]
-    _, path = write([ChapterPage(own_chapter, page, {"page": "data:,", "dark": "data:,"})], tmp_path / "book", lab, "")
-    text = path.read_text(encoding="utf-8")
-    assert "own_size=16" in text
-    assert "a size of my own" in text
-    assert "Both end within a percentage point." in text
+    *_, path = write([ChapterPage(own_chapter, page, {"page": "data:,", "dark": "data:,"})], tmp_path / "book", lab, "")
+    html = path.read_text(encoding="utf-8")
+    assert "own_size=16" in html
+    assert "a size of my own" in html
+    assert text in html

@@ -1,4 +1,4 @@
-"""Intervals, fits and claims, against SciPy and known truths."""
+"""Intervals and fits, against SciPy and known truths."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 
 from bstudy import (
-    claim,
     critical_batch_size,
     fit_step_time,
     fraction_unexplained,
@@ -17,12 +16,18 @@ from bstudy import (
     power_law_exponent,
     rank_correlation,
 )
-from bstudy.errors import InvalidInput
-from bstudy.stats import confidence_interval, mask_diverged, parabola_fit, ratio_to_minimum, value_at_minimum
+from bstudy.stats import (
+    confidence_interval,
+    fraction_beyond,
+    mask_diverged,
+    median_size,
+    parabola_fit,
+    ratio_to_minimum,
+    value_at_minimum,
+)
 
 VALUES = np.random.default_rng(0).normal(3, 1, size=(5, 4))
 X = np.array([1.0, 2, 4, 8])
-REASONS = "runs diverged, for example, or did not reach their target"
 DIVERGED = np.where(np.arange(5)[:, None] == 2, np.nan, VALUES)
 
 
@@ -42,46 +47,6 @@ def test_one_seed_and_a_diverged_seed_have_no_interval():
     assert confidence_interval([5.0])[0] == 5
     assert np.isnan(confidence_interval([5.0])[1])
     assert np.isnan(confidence_interval([5.0, math.inf])).all()
-
-
-@pytest.mark.parametrize(
-    ("values", "bounds", "outcome"),
-    [
-        ([1.0, 1.1, 0.9], {"above": 0}, "held"),
-        ([1.0, 1.1, 0.9], {"below": 0}, "did not hold"),
-        ([1.0, 1.1, 0.9], {"above": 1}, "undecided"),
-        ([1.0, 1.1, 0.9], {"above": 0.5, "below": 1.5}, "held"),
-        ([1.0, 1.1, 0.9], {"above": 2, "below": 3}, "did not hold"),
-        ([-1.0, 3.0, 1.0], {"above": 0}, "undecided"),
-    ],
-)
-def test_a_claim_is_decided_by_its_interval(values, bounds, outcome):
-    found = claim("c", values, **bounds)
-    assert found.outcome == outcome
-    assert found.estimate == pytest.approx(np.mean(values))
-    assert bool(found.why) == (outcome == "undecided")
-
-
-@pytest.mark.parametrize(
-    ("values", "why"),
-    [
-        ([5.0], "one seed has no interval"),
-        ([5.0, math.nan, 5.0], f"no finite number for 1 of 3 seeds: {REASONS}"),
-        ([math.inf, 5.0, math.nan], f"no finite number for 2 of 3 seeds: {REASONS}"),
-        ([-math.inf, -math.inf], f"no finite number for 2 of 2 seeds: {REASONS}"),
-        ([math.nan], f"no finite number for 1 of 1 seeds: {REASONS}"),
-        ([1.0, 3.0], "the interval crosses the bound"),
-    ],
-)
-def test_an_undecided_claim_says_why(values, why):
-    found = claim("c", values, above=0)
-    assert found.outcome == "undecided"
-    assert found.why == why
-
-
-def test_a_claim_without_a_bound_is_refused():
-    with pytest.raises(InvalidInput, match="needs a bound, above= or below="):
-        claim("c", [1, 2])
 
 
 def test_fits_of_lines_and_powers_are_those_of_numpy():
@@ -131,14 +96,17 @@ def test_the_critical_batch_size_is_found_again():
     np.testing.assert_allclose(critical, [200, 30], rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [[9, 8, 7, math.inf], [math.nan, 9, 8, 7], [9, 8]], ids=str)
-def test_the_critical_batch_size_is_unknown_if_a_target_was_not_reached_or_with_two_batch_sizes(steps):
-    assert np.isnan(critical_batch_size([16, 64, 256, 1024][: len(steps)], [steps])).all()
+@pytest.mark.parametrize(
+    ("steps", "expected"), [([9, 8, 7, math.inf], math.inf), ([math.nan, 9, 8, math.inf], math.nan), ([9, 8], math.nan)]
+)
+def test_the_critical_batch_size_is_unknown_if_a_target_was_not_reached_or_with_two_batch_sizes(steps, expected):
+    found = critical_batch_size([16, 64, 256, 1024][: len(steps)], [steps])
+    np.testing.assert_array_equal(np.ravel(found), [expected, expected])
 
 
 def test_the_ratio_to_the_smallest_is_unknown_if_one_entry_is():
     ratios = ratio_to_minimum([[4, 2, 8], [1, 2, math.inf], [1, math.nan, 2]])
-    np.testing.assert_array_equal(ratios, [[2, 1, 4], [math.nan] * 3, [math.nan] * 3])
+    np.testing.assert_array_equal(ratios, [[2, 1, 4], [math.inf] * 3, [math.nan] * 3])
 
 
 def test_the_seconds_of_a_step_are_found_again_and_never_negative():
@@ -159,3 +127,16 @@ def test_the_interval_of_the_noise_scale_holds_the_truth_19_times_in_20():
         low, high = noise_scale_interval(random.normal(30, 5, 40), random.normal(1, 0.5, 40), 400)
         held += low < 30 < high
     assert 178 <= held <= 199
+
+
+def test_a_histogram_gives_back_the_tail_and_the_median():
+    entries = np.random.default_rng(0).normal(size=(2, 100_000)) * [[0.01], [3]]
+    sizes = np.logspace(-4, 2, 121)
+    edges = np.concatenate([-sizes[::-1], sizes])
+    counts = [np.histogram(row, [-np.inf, *edges, np.inf])[0] for row in entries]
+    thresholds = np.array([0.02, 5])
+    expected = (np.abs(entries) > thresholds[:, None]).mean(axis=1)
+    np.testing.assert_allclose(fraction_beyond(edges, counts, thresholds), expected, rtol=0.05)
+    np.testing.assert_allclose(median_size(edges, counts), np.median(np.abs(entries), axis=1), rtol=0.02)
+    assert fraction_beyond(edges, counts, 1e3).tolist() == [0, 0]
+    assert np.isnan(fraction_beyond(edges, counts, np.nan)).all()

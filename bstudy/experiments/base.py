@@ -26,6 +26,11 @@ def checked(check: Callable, **options) -> Any:
     return field(metadata={"check": check}, **options)
 
 
+def added(check: Callable, default: Any) -> Any:
+    """Return a checked field that changes the key only if it is not the default: results from before it stay valid."""
+    return field(default=default, metadata={"check": check, "added": True})
+
+
 def positive_int(name: str, value: Any, maximum: int = MAX_INT) -> int:
     """Return the value as int, if it is a whole number from 1 to `maximum`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= maximum:
@@ -37,6 +42,13 @@ def positive_float(name: str, value: Any) -> float:
     """Return the value as float, if it is positive and finite."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
         raise InvalidInput(f"{name} must be a positive, finite number, not {value!r}")
+    return float(value)
+
+
+def below_one(name: str, value: Any) -> float:
+    """Return the value as float, if it is at least 0 and less than 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise InvalidInput(f"{name} must be a number from 0 to less than 1, not {value!r}")
     return float(value)
 
 
@@ -180,7 +192,11 @@ def canonical(value: Any) -> Any:
     """Return a field's value in JSON's types; an experiment includes its kind and version."""
     if is_dataclass(value):
         kind = {"kind": value.KIND, "version": value.VERSION} if isinstance(value, Experiment) else {}
-        return kind | {each.name: canonical(getattr(value, each.name)) for each in fields(value)}
+        named = {each.name: getattr(value, each.name) for each in fields(value)}
+        unchanged = [
+            each.name for each in fields(value) if "added" in each.metadata and named[each.name] == each.default
+        ]
+        return kind | {name: canonical(item) for name, item in named.items() if name not in unchanged}
     return [canonical(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -222,8 +238,10 @@ class Runs:
             raise KeyError(f"{self.experiment!r} has no column {name!r}; it has {', '.join(sorted(self.columns))}")
         return self.columns[name]
 
-    def final(self, name: str, over: int = 1) -> np.ndarray:
+    def final(self, name: str, over: int = 5) -> np.ndarray:
         """Return (seeds, ...) the mean of a column's last `over` epochs, without the untrained start.
+
+        Five is the book's rule for the end of a run: a single epoch varies more than the difference of two runs.
 
         A column of one number a seed is returned as it is.
         """

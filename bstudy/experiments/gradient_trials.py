@@ -4,6 +4,7 @@ One trial at one batch size is one compiled call. It returns G, the gradient of 
 which only a few numbers are stored: all entries of all trials would take gigabytes.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from bstudy.trainer import Trainer, loss_and_gradients, take_rows
 
 BLOCKS = 5  # of trials, for the intervals of counts
 MAX_TRIALS = 100_000
+STEP_SAMPLES = 20  # a step takes as long as its samples and this number more: it reads and writes all weights
 _MAGNITUDES = np.logspace(-8, 2, 20 * 10 + 1)  # twenty bins a decade
 EDGES = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])
 
@@ -90,16 +92,18 @@ class GradientTrials(Experiment):
     def measure(self, context):
         trainers = context.trainer.cached(thread_trainers)
         for trainer in trainers:
-            trainer.set_optimizer("sgd", self.learning_rate)
+            trainer.set_optimizer(learning_rate=self.learning_rate)
         x, y = context.trainer.training_data
         start = [tf.constant(weight) for weight in context.trained_weights()]
         sizes, variables = self.batch_sizes, context.trainer.model.trainable_variables
         entries = np.prod(variables[last_kernel(context.trainer.model)].shape)
 
+        shares = share_work([self.samples * (1 + STEP_SAMPLES / size) for size in sizes], THREADS)
+
         def gradients(thread, rows):
-            """Return G of every second batch size, from the first or the second on."""
+            """Return G of this thread's batch sizes."""
             settings = self.samples, self.frozen
-            trials = [trainers[thread].cached(make_trial, size, *settings) for size in sizes[thread::THREADS]]
+            trials = [trainers[thread].cached(make_trial, sizes[i], *settings) for i in shares[thread]]
             return [trial(x, y, rows, start).numpy().ravel() for trial in trials]
 
         columns = context.resume_from.columns if context.resume_from is not None else empty_columns(len(sizes))
@@ -110,8 +114,8 @@ class GradientTrials(Experiment):
                 yield trial / self.trials, checkpoint
                 rows = tf.constant(trial_rows(self, context, trial))
                 found = np.empty((len(sizes), entries))
-                for thread, of_thread in enumerate(pool.map(gradients, range(THREADS), [rows] * THREADS)):
-                    found[thread::THREADS] = np.reshape(of_thread, (-1, entries))  # of no batch size, too
+                for share, of_thread in zip(shares, pool.map(gradients, range(THREADS), [rows] * THREADS), strict=True):
+                    found[share] = np.reshape(of_thread, (-1, entries))  # of no batch size, too
                 columns = add_trial(columns, found, trial)
                 checkpoint = Result(columns, progress=(trial + 1) / self.trials)
         counts, entries = columns["histogram"].sum(axis=1), columns["histogram"].sum(axis=2)
@@ -125,6 +129,14 @@ class GradientTrials(Experiment):
 def thread_trainers(trainer: Trainer) -> list[Trainer]:
     """Return one trainer per thread: a step on a few samples uses only one core."""
     return [Trainer(trainer.dataset, trainer.spec) for _ in range(THREADS)]
+
+
+def share_work(costs: Sequence[float], threads: int) -> list[list[int]]:
+    """Return which items each thread takes, so that all have about the same cost: the most expensive ones first."""
+    shares: list[list[int]] = [[] for _ in range(threads)]
+    for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
+        min(shares, key=lambda share: sum(costs[j] for j in share)).append(i)
+    return shares
 
 
 def trial_rows(experiment: GradientTrials, context, trial: int) -> np.ndarray:
