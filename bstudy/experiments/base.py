@@ -60,6 +60,14 @@ def batch_size_tuple(name: str, values: Iterable) -> tuple[int, ...]:
     return sizes
 
 
+def check_batch_size(batch_size: int, dataset: Dataset) -> None:
+    """Raise InvalidInput if the training set has fewer samples."""
+    samples = len(dataset.x_train)
+    if batch_size > samples:
+        text = f"batch_size {batch_size} is larger than the training set of {dataset.name}, which has {samples} samples"
+        raise InvalidInput(text)
+
+
 def one_of(*choices: str) -> Callable:
     """Return a check that the value is one of these words."""
 

@@ -16,6 +16,7 @@ from bstudy.experiments.base import (
     Work,
     added,
     below_one,
+    check_batch_size,
     checked,
     one_of,
     positive_float,
@@ -227,11 +228,7 @@ class Recipe(Experiment):
 
     def validate(self, dataset) -> None:
         for phase in self.phases:
-            if phase.batch_size > len(dataset.x_train):
-                raise InvalidInput(
-                    f"batch_size {phase.batch_size} is larger than the training set of {dataset.name}, "
-                    f"which has {len(dataset.x_train)} samples"
-                )
+            check_batch_size(phase.batch_size, dataset)
 
     def work(self, dataset) -> Work:
         samples, total = len(dataset.x_train), Work()
