@@ -10,6 +10,7 @@ import pytest
 
 import bstudy
 from bstudy import (
+    ConvexDescent,
     Cost,
     Evaluation,
     Experiment,
@@ -38,6 +39,7 @@ TINY = [
     SingleBatches(START, batch_sizes=(1, 16), draws=5),
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
     NoiseScale(START, 8, 64, batches=2),
+    ConvexDescent((1, 8), (0.5, 1.0)),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
@@ -47,6 +49,14 @@ TINY = [
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory")
 # (kind, version): a weighted mean of each column; None for what is never the same
 PINNED = {
+    ("convex_descent", 1): {
+        "squared_distance": 10.35631,
+        "predicted": 1.004197,
+        "steps": 159.8116,
+        "path": 16.99093,
+        "full_batch": 0.0,
+        "full_batch_path": 0.04967954,
+    },
     ("recipe", 1): {
         "weight_distance": 0.3699054,
         "bias_distance": 0.1160035,

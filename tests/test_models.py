@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bstudy import Interpolation, Lab, Recipe, Sharpness
+from bstudy import Cost, Interpolation, Lab, Recipe, Sharpness
 from bstudy.backend import random_seed
 from bstudy.errors import BstudyError, InvalidInput
 from bstudy.models import CNN, MLP, build_model, find_model
@@ -378,9 +378,15 @@ def test_what_a_model_prints_goes_to_stderr(bstudy, tmp_path, tiny_file):
     assert json.loads(done.stdout)["steps"] == 7
     for said in ("imported", "called", "traced", "Total params"):
         assert said in done.stderr
-    measured = bstudy("chapter", 15, "--batch-sizes", "8,32", "--seeds", 1, *words)
-    assert measured.returncode == 0, measured.stderr
-    assert "imported" not in measured.stdout
+
+
+def test_what_a_model_prints_does_not_disturb_a_measurement_in_a_process_of_its_own(tiny, write_module, capfd):
+    write_module("user", OWN + PRINTING)
+    run = Lab(tiny, 1, quiet=True, model="user:prints").run(Cost(8, passes=1))
+    assert run["memory"] > 0
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "Total params" in printed.err
 
 
 def test_a_model_that_fails_in_training_is_reported_with_its_error(tiny, own):
