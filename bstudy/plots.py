@@ -303,7 +303,11 @@ def make_figure(draw: Callable[[Figure], None], title: str, footer: str) -> Figu
         for axes in figure.axes:
             _tick_logarithmic(axes.xaxis)
             _tick_logarithmic(axes.yaxis)
-        _wrap(figure.suptitle(title, x=0.01, ha="left", parse_math=False), 0.98 * figure.bbox.width)
+        heading = figure.suptitle(title, x=0.01, ha="left", parse_math=False)
+        _wrap(heading, 0.98 * figure.bbox.width)
+        while heading.get_text().count("\n") > 1:  # a third line would take the room of the axes
+            heading.set(text=title, fontsize=0.95 * heading.get_fontsize())
+            _wrap(heading, 0.98 * figure.bbox.width)
         footer = "; ".join([footer, *notes(figure)])
         footer_text = figure.text(0.01, 0.01, footer, va="bottom", fontsize="small", alpha=0.7, parse_math=False)
         _wrap(footer_text, 0.98 * figure.bbox.width)

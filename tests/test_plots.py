@@ -185,6 +185,18 @@ def test_a_figure_is_described_by_its_numbers():
     assert text == "It rises. panel: loss against epoch; rises: 10 to 20."
 
 
+@pytest.mark.parametrize("style", ["page", "slide", "dark"])
+def test_a_long_title_has_two_lines(style):
+    title = "A title of the length that a chapter may have at most, " * 3 + "and some more."
+    assert len(title) == 179
+    with plots.style(style):
+        figure = plots.make_figure(lambda figure: figure.subplots(), title, "digits")
+        lines = figure._suptitle.get_text().split("\n")
+        assert len(lines) == 2
+        assert " ".join(lines) == title
+        assert figure._suptitle.get_window_extent().x1 < figure.bbox.width
+
+
 def test_a_title_is_no_formula():
     with plots.style("page"):
         figure = plots.make_figure(lambda figure: figure.subplots(), r"A batch size for $\frac$.", r"on $\frac$")
