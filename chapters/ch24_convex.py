@@ -99,16 +99,19 @@ def figure(runs, fig):
         paths.plot(steps * size / samples, run["path"][:, i].mean(axis=0), color=color, label=f"B = {size}")
     full = run["full_batch_path"].mean(axis=0)
     paths.plot(steps, full, "--", color="gray", label="full batch")
+    paths.set(title="on the way", xlabel="epoch", ylabel="‖w − w*‖²")
     low = run["path"].mean(axis=0).min() / 10
-    paths.set(title="on the way", xlabel="epoch", ylabel="‖w − w*‖²", xscale="log", yscale="log")
-    paths.set(xlim=(None, steps[full > low][-1]), ylim=(low, 2 * full[0]))
+    if low > 0:  # NaN if a run diverged
+        paths.set(xscale="log", yscale="log", xlim=(None, steps[full > low][-1]), ylim=(low, 2 * full[0]))
     rates, sizes = (np.array(values) for values in (run.experiment.learning_rates, run.experiment.batch_sizes))
     ratio, order = (rates[:, None] / sizes).ravel(), np.argsort((rates[:, None] / sizes).ravel())
     for color, (name, each) in zip(("C0", "C1"), runs.items(), strict=True):
         values = each["squared_distance"].mean(axis=0).ravel()
         ball.plot(ratio, values, "o", color=color, label=f"{name} samples" if name == "independent" else name)
     ball.plot(ratio[order], run["predicted"].mean(axis=0).ravel()[order], ":", color="gray", label="formula")
-    ball.set(title="in equilibrium", xlabel="η / B", ylabel="mean ‖w − w*‖²", xscale="log", yscale="log")
+    ball.set(title="in equilibrium", xlabel="η / B", ylabel="mean ‖w − w*‖²")
+    if low > 0:
+        ball.set(xscale="log", yscale="log")
 
 
 def verdicts(runs):

@@ -304,7 +304,7 @@ def test_it_runs_on_two_classes_with_batches_of_one_sample_and_of_all(chapter, s
     page = build_tiny(chapter, Lab(two_classes, 2, Store(tmp_path), quiet=True, model=small_model), **changes)
     show(page, write(page, tmp_path / "out", ("png",), "page"))
     assert capsys.readouterr().out
-    assert all(np.isfinite(claim.estimate) or claim.outcome == "undecided" for claim in page.claims)
+    assert all(np.isfinite(claim.estimate) or claim.outcome in ("undecided", "diverged") for claim in page.claims)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from bstudy.store import Result
 
 SAMPLES, DIRECTIONS = 2000, 20  # of the training set, at most
 RELAXATIONS = 40  # a run lasts this many times 1 / (η penalty), the slowest time constant; its second half counts
-SECONDS_PER_STEP = 3e-5
+SECONDS_PER_STEP = 5e-5
+DIVERGED = 1e30  # a squared distance
 
 
 def rates(name: str, values: tuple) -> tuple[float, ...]:
@@ -101,7 +102,8 @@ class ConvexDescent(Experiment):
                 if i == middle:
                     columns["path"][j] = distances[shown - 1]
                 yield (i * shape[1] + j) / (shape[0] * shape[1]), Result({}, progress=0.0)
-        yield 1.0, Result({name: np.asarray(column, np.float32) for name, column in columns.items()})
+        diverged = np.isnan(columns["squared_distance"]).any()
+        yield 1.0, Result({name: np.float32(column) for name, column in columns.items()}, diverged=bool(diverged))
 
     def __str__(self):
         return f"logistic regression, batches by {self.order}"
@@ -168,12 +170,13 @@ class LogisticRegression:
         return w
 
     def descend(self, batches: Iterable, rate: float) -> np.ndarray:
-        """Return (steps,) ‖w − w*‖² after each step."""
+        """Return (steps,) ‖w − w*‖² after each step; NaN if it diverged."""
         w, distances = np.zeros_like(self.optimum), []
-        for rows in batches:
-            w -= rate * self.gradient(w, rows)
-            distances.append(np.square(w - self.optimum).sum())
-        return np.array(distances)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in batches:
+                w -= rate * self.gradient(w, rows)
+                distances.append(np.square(w - self.optimum).sum())
+        return np.where(np.array(distances) < DIVERGED, distances, np.nan)
 
     def predict(self, rate: float, size: int) -> float:
         """Return E ‖w − w*‖² of the quadratic with the same curvature and noise at the optimum."""
