@@ -95,14 +95,13 @@ PINNED = {
         "triangle_slack": 1.153247,
     },
     ("noise_scale", 1): {"noise_trace": 3.226514, "squared_gradient_norm": 0.6198068},
-    ("sharpness", 1): {
-        "sharpness": 0.4352398,
-        "rise": 0.007206857,
-        "evaluations": 26.0,
-        "loss": 0.6558359,
+    ("sharpness", 2): {
+        "loss": 0.6558358,
         "resolution": 5.960464e-08,
-        "eigenvalue": 3.730253,
-        "products": 11.0,
+        "eigenvalue": 3.727065,
+        "residual": 0.02660716,
+        "sharpness": 0.4352434,
+        "rise": 0.007206917,
     },
     ("interpolation", 1): {
         "train_loss": 0.8842751,

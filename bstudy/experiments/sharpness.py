@@ -1,12 +1,9 @@
 """Sharpness: how fast the loss rises around trained weights.
 
-SciPy searches, over all weights as one vector; TensorFlow computes values, gradients and Hessian-vector products.
+TensorFlow computes values, gradients and Hessian-vector products; all searches are seeded.
 """
 
-import functools
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +15,12 @@ from bstudy.experiments.recipe import Recipe
 from bstudy.store import Result
 from bstudy.trainer import Trainer, loss_and_gradients, train_subset
 
-GRADIENTS = 15  # are computed for one epsilon, about
-PRODUCTS = 25
-SECONDS_PER_EPSILON = 3.5  # inside SciPy, whose loops over the bounds are written in Python
+PRODUCTS, MAX_PRODUCTS = 5, 30  # of the Hessian with a vector: about, and at most
+TOLERANCE = 0.05  # of the residual of the leading eigenvalue
+STARTS = 3  # of an ascent: the middle of the box, and random points
+STEPS, MAX_STEPS = 6, 20  # of an ascent: about, and at most
+LITTLE = 1e-3  # of the rise: an ascent ends after a step that adds less
+TINY = 1e-30  # in place of zero, to divide by
 
 
 def positive_floats(name: str, values: Any) -> tuple[float, ...]:
@@ -31,115 +31,80 @@ def positive_floats(name: str, values: Any) -> tuple[float, ...]:
 class Sharpness(Experiment):
     """How fast the loss rises around trained weights x, by two measures.
 
-    f is the mean loss over a fixed random part of the training set, the same for all weights and seeds. Metric 2.1 of
+    f is the mean loss over a fixed random part of the training set, the same for all weights and seeds. The first is
+    the largest eigenvalue of the Hessian of f, by Lanczos iteration from the gradient. The second is metric 2.1 of
     Keskar et al. (2017), for each ε,
 
         φ = 100 (max f(x + y) − f(x)) / (1 + f(x))   over   |yᵢ| ≤ ε (|xᵢ| + 1),
 
-    with the maximum that at most ten iterations of L-BFGS-B find from y = 0, over all weights and biases. And the
-    largest eigenvalue of the Hessian of f, by Lanczos iteration on Hessian-vector products.
+    with the maximum that projected gradient ascent finds, over all weights and biases; see `ascend`.
 
     Columns:
-        sharpness: (epsilons,) φ, in percent.
-        rise: (epsilons,) max f(x + y) − f(x), in nats.
-        evaluations: (epsilons,) of f and its gradient.
         loss: () f(x), in nats.
         resolution: () the float32 spacing at f(x), in nats: smaller rises are rounding errors.
         eigenvalue: () in nats per squared unit of weight.
-        products: () of the Hessian with a vector.
+        residual: () ‖H v − λ v‖ / λ, of the eigenvalue λ and its unit vector v: an eigenvalue is at most this part off.
+        sharpness: (epsilons,) φ, in percent.
+        rise: (epsilons,) max f(x + y) − f(x), in nats.
 
     Args:
         trained: The training whose final weights are x.
-        epsilons: The sizes ε of the box.
+        epsilons: The sizes ε of the box; with none, only the eigenvalue is measured.
         rescaled: Multiply the first layer by this, and divide the second layer's kernel by it: a ReLU network computes
             the same function after that (Dinh et al. 2017).
         samples: Of the training set, at most.
     """
 
     KIND = "sharpness"
+    VERSION = 2  # 1 searched the box with ten iterations of SciPy's L-BFGS-B
 
     trained: Recipe
-    epsilons: tuple[float, ...] = checked(positive_floats, default=(1e-3, 5e-4))
+    epsilons: tuple[float, ...] = checked(positive_floats, default=(1e-4,))
     rescaled: float = checked(positive_float, default=1.0)
     samples: int = checked(positive_int, default=5000)
 
     def work(self, dataset):
-        gradients = GRADIENTS * len(self.epsilons) + 3 * PRODUCTS
+        gradients = 3 * PRODUCTS + STARTS * STEPS * len(self.epsilons)
+        programs = [(self.KIND, name, self.samples) for name in ("product", "ascent")[: 1 + bool(self.epsilons)]]
         samples = min(self.samples, len(dataset.x_train))
-        programs = frozenset([(self.KIND, "value"), (self.KIND, "product")])
-        return Work(gradients * samples, gradients, seconds=SECONDS_PER_EPSILON * len(self.epsilons), programs=programs)
+        return Work(gradients * samples, gradients, programs=frozenset(programs))
 
     def table(self, run):
         sharpness = {f"φ, ε = {epsilon:g}": run["sharpness"][:, i] for i, epsilon in enumerate(self.epsilons)}
         return sharpness | {name: run[name] for name in ("eigenvalue", "loss")}
 
     def measure(self, context):
-        search = functools.partial(measure_sharpness, self, context)
-        columns = yield from run_in_thread(search, GRADIENTS * len(self.epsilons) + PRODUCTS)
+        trainer, unfinished = context.trainer, Result({}, progress=0.0)
+        trainer.set_weights(context.trained_weights())  # those that are not trained stay as they are
+        point = rescale_layers(trainer.trainable_part(context.trained_weights()), self.rescaled)
+        for variable, part in zip(trainer.model.trainable_variables, point, strict=True):
+            variable.assign(part)
+        data = trainer.cached(train_subset, self.samples)
+
+        def product(vector):
+            return flatten(trainer.cached(make_hessian_product)(*data, unflatten(vector, point)))
+
+        loss, gradients = loss_and_gradients(trainer.model, trainer.model.trainable_variables, *data, training=False)
+        for estimate in lanczos(product, flatten(gradients)):
+            yield 0.3, unfinished
+            if not estimate[1] > TOLERANCE:  # also if it is NaN
+                break
+        eigenvalue, residual = estimate
+        rises = np.full(len(self.epsilons), np.nan)
+        for i, epsilon in enumerate(self.epsilons if np.isfinite(eigenvalue) else ()):
+            values = []
+            for value in ascend(make_step(trainer, data, point, epsilon), point, context.seed):
+                values.append(value)
+                yield 0.3 + 0.6 * i / len(rises), unfinished
+            rises[i] = max(values) - values[0]
+        loss = np.float32(loss)
+        columns = {"loss": loss, "resolution": np.spacing(loss), "eigenvalue": eigenvalue, "residual": residual}
+        columns |= {"sharpness": 100 * rises / (1 + loss), "rise": rises}
         yield 1.0, Result({name: np.asarray(value, np.float32) for name, value in columns.items()})
 
     def __str__(self):
         rescaled = f", layers rescaled by {self.rescaled:g}" if self.rescaled != 1 else ""
         return f"around {self.trained}{rescaled}: sharpness"
-
-
-def run_in_thread(work: Callable, calls: int) -> Iterator[tuple[float, Result]]:
-    """Run `work(tick)`, which calls `tick` about `calls` times; yield once a second meanwhile; return its value.
-
-    A search of SciPy cannot be left from outside: after this generator is closed, the next tick ends it.
-    """
-    closed, ticks = threading.Event(), []
-
-    def tick():
-        ticks.append(None)
-        if closed.is_set():
-            raise InterruptedError
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, tick)
-        try:
-            while not wait([future], timeout=1).done:
-                yield min(0.95, len(ticks) / calls), Result({}, progress=0.0)
-        finally:
-            closed.set()
-        return future.result()
-
-
-def measure_sharpness(experiment: Sharpness, context, tick: Callable) -> dict[str, Any]:
-    """Return the columns of a Sharpness. Variables that are not trained stay as they are."""
-    trainer = context.trainer
-    trainer.set_weights(context.trained_weights())
-    weights = rescale_layers(trainer.trainable_part(context.trained_weights()), experiment.rescaled)
-    data, point, products = trainer.cached(train_subset, experiment.samples), flatten(weights), []
-
-    def value_and_gradient(vector):
-        tick()
-        for variable, part in zip(trainer.model.trainable_variables, unflatten(vector, weights), strict=True):
-            variable.assign(part)
-        loss, gradients = trainer.cached(make_value_and_gradients)(*data)
-        return float(loss), flatten(gradients).astype(np.float64)
-
-    def product(vector):
-        tick()
-        products.append(None)
-        return flatten(trainer.cached(make_hessian_product)(*data, unflatten(vector, weights)))
-
-    loss, _ = value_and_gradient(point)
-    rises = evaluations = np.full(len(experiment.epsilons), np.nan)
-    eigenvalue = np.nan
-    if np.isfinite(loss):
-        eigenvalue = leading_eigenvalue(product, point.size, context.seed)
-        found = [highest_rise(value_and_gradient, point, epsilon) for epsilon in experiment.epsilons]
-        rises, evaluations = np.transpose(found)
-    return {
-        "sharpness": 100 * rises / (1 + loss),
-        "rise": rises,
-        "evaluations": evaluations,
-        "loss": loss,
-        "resolution": np.spacing(np.float32(loss)),
-        "eigenvalue": eigenvalue,
-        "products": len(products),
-    }
 
 
 def flatten(tensors) -> np.ndarray:
@@ -169,14 +134,6 @@ def rescale_layers(weights: list[np.ndarray], factor: float) -> list[np.ndarray]
     return [*first, weights[second] / factor, *weights[second + 1 :]]
 
 
-def make_value_and_gradients(trainer: Trainer):
-    @tf.function(jit_compile=trainer.use_xla)
-    def value_and_gradients(x, y):
-        return loss_and_gradients(trainer.model, trainer.model.trainable_variables, x, y, training=False)
-
-    return value_and_gradients
-
-
 def make_hessian_product(trainer: Trainer):
     @tf.function(jit_compile=trainer.use_xla)
     def product(x, y, vectors):
@@ -189,29 +146,80 @@ def make_hessian_product(trainer: Trainer):
     return product
 
 
-def highest_rise(value_and_gradient: Callable, x: np.ndarray, epsilon: float) -> tuple[float, int]:
-    """Return max f(x + y) − f(x) over |yᵢ| ≤ ε (|xᵢ| + 1), by ten iterations of L-BFGS-B, and the evaluations of f."""
-    from scipy.optimize import Bounds, minimize  # takes half a second
+def lanczos(product: Callable, start: np.ndarray) -> Iterator[tuple[float, float]]:
+    """Yield the largest eigenvalue λ of a symmetric matrix after each product with a vector (size,).
 
-    x = x.astype(np.float64)
-    reach = epsilon * (np.abs(x) + 1)
-    values = []
+    By the iteration of Lanczos (1950) with full orthogonalization.
 
-    def negative(y):
-        value, gradient = value_and_gradient(x + y)
-        values.append(value)
-        return -value, -gradient
+    Args:
+        product: Vector -> the matrix times it.
+        start: The first vector.
 
-    # without SciPy's tolerances, which the small gradients of a mean loss would meet before the first step
-    options = {"maxiter": 10, "gtol": 0, "ftol": 0}
-    minimize(negative, np.zeros_like(x), jac=True, method="L-BFGS-B", bounds=Bounds(-reach, reach), options=options)
-    return max(values) - values[0], len(values)  # the first one is that at y = 0
+    Yields:
+        (λ, ‖H v − λ v‖ / λ); (NaN, NaN) if a product is not finite.
+    """
+    count = min(len(start), MAX_PRODUCTS)
+    basis, tridiagonal = np.empty((count, len(start)), np.float32), np.zeros((count + 1, count + 1))
+    image, norm = start, np.linalg.norm(start)
+    for i in range(count):
+        basis[i] = image / max(norm, TINY)
+        image = product(basis[i])
+        if not np.isfinite(image).all():
+            yield np.nan, np.nan
+            return
+        tridiagonal[i, i] = basis[i] @ image
+        for _ in range(2):  # because of rounding
+            image = image - (basis[: i + 1] @ image) @ basis[: i + 1]
+        values, vectors = np.linalg.eigh(tridiagonal[: i + 1, : i + 1])
+        norm = tridiagonal[i, i + 1] = tridiagonal[i + 1, i] = np.linalg.norm(image)
+        yield values[-1], norm * abs(vectors[-1, -1]) / max(abs(values[-1]), TINY)
 
 
-def leading_eigenvalue(product: Callable, size: int, seed: int) -> float:
-    """Return the largest eigenvalue of the symmetric matrix (size, size) that `product` multiplies with, to 1 %."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
+def make_ascent(trainer: Trainer):
+    @tf.function(jit_compile=trainer.use_xla)
+    def step(x, y, point, position, settings):
+        """Return the loss at this position in the box around a point, and the position after one step.
 
-    start = np.random.default_rng(seed).normal(size=size).astype(np.float32)
-    operator = LinearOperator((size, size), product, dtype=np.float32)
-    return eigsh(operator, 1, which="LA", v0=start, ncv=min(size, 10), tol=1e-2, return_eigenvectors=False)[0]
+        Positions are in half-widths ε (|xᵢ| + 1), so that the box is the cube [−1, 1]; `settings` are ε and the size
+        of the step.
+        """
+        variables = trainer.model.trainable_variables
+        for variable, middle, place in zip(variables, point, position, strict=True):
+            variable.assign(middle + settings[0] * (tf.abs(middle) + 1) * place)
+        loss, gradients = loss_and_gradients(trainer.model, variables, x, y, training=False)
+        moved = [place + settings[1] * tf.sign(slope) for place, slope in zip(position, gradients, strict=True)]
+        return loss, [tf.clip_by_value(place, -1, 1) for place in moved]
+
+    return step
+
+
+def make_step(trainer: Trainer, data: tuple, point: list[np.ndarray], epsilon: float) -> Callable:
+    """Return `step(position, size)`, for `ascend`."""
+    point, compiled = [tf.constant(part) for part in point], trainer.cached(make_ascent)
+    return lambda position, size: compiled(*data, point, position, tf.constant([epsilon, size], tf.float32))
+
+
+def ascend(step: Callable, like: list[np.ndarray], seed: int) -> Iterator[float]:
+    """Yield the values of a function on the cube [−1, 1] along projected ascents; the first is that at 0.
+
+    A step adds its size times the sign of the gradient, and is clipped to the cube. Steps of size 2 go from corner to
+    corner, and on a convex function they never descend. After a descent, the size is halved. An ascent ends if the
+    value has almost stopped to rise.
+
+    Args:
+        step: (position, size) -> the value there, and the position after a step.
+        like: Arrays in the shapes of a position.
+        seed: Of the random starts.
+    """
+    random, middle = np.random.default_rng(seed), None
+    for start in range(STARTS):
+        position = [np.float32(random.uniform(-1, 1, np.shape(part)) * (start > 0)) for part in like]
+        size, before = 2.0, -np.inf
+        for _ in range(MAX_STEPS):
+            value, position = step(position, size)
+            value = float(value)
+            yield value
+            middle = value if middle is None else middle
+            if 0 <= value - before <= LITTLE * (value - middle):
+                break
+            size, before = (size / 2 if value < before else size), value
