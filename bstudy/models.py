@@ -78,6 +78,7 @@ class ModelSpec:
 
 
 MLP, CNN = ModelSpec("mlp"), ModelSpec("cnn")
+NORMALIZED = ModelSpec("normalized")  # of one experiment, not a choice of the user
 
 
 def find_model(name: str) -> ModelSpec:
@@ -108,7 +109,7 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> 
     """
     with keras_defaults():
         if spec.is_builtin:
-            return {MLP: mlp, CNN: cnn}[spec](input_shape, classes)
+            return {MLP: mlp, CNN: cnn, NORMALIZED: normalized}[spec](input_shape, classes)
         user_model.check_unchanged(spec.files)
         return user_model.call_function(spec.name, input_shape, classes)
 
@@ -117,6 +118,13 @@ def mlp(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     """Two hidden layers of 1024 ReLU units, with Keras's initialization: Glorot uniform kernels, zero biases."""
     layers = keras.layers
     hidden = [layers.Dense(1024, activation="relu"), layers.Dense(1024, activation="relu")]
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+
+
+def normalized(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
+    """One hidden layer of 128 units, with batch normalization before its ReLU."""
+    layers = keras.layers
+    hidden = [layers.Dense(128), layers.BatchNormalization(), layers.ReLU()]
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
 
 

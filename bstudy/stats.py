@@ -52,23 +52,6 @@ def power_law_exponent(sizes: ArrayLike, values: ArrayLike) -> np.ndarray:
     return linear_fit(np.log(sizes), np.log(values))[0]
 
 
-def parabola_fit(x: ArrayLike, values: ArrayLike, at: ArrayLike) -> np.ndarray:
-    """Fit a parabola in `x` (n,) to each row of `values` (seeds, n) by least squares, and evaluate it at `at` (m,).
-
-    Columns with a value that is not finite, because a run diverged, are left out.
-
-    Returns:
-        (seeds, m) the values of the parabolas; NaN if no column is left.
-    """
-    values = np.asarray(values)
-    used = np.isfinite(values).all(axis=0)
-    if not used.any():
-        return np.full((len(values), len(at)), np.nan)
-    terms = np.vander(np.asarray(x)[used], 3)
-    coefficients = np.linalg.lstsq(terms, values[:, used].T, rcond=None)[0]
-    return (np.vander(at, 3) @ coefficients).T
-
-
 def fraction_unexplained(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """Return 1 - R² (seeds,): the fraction of the variance of `values` that `fitted`, both (seeds, n), leaves.
 

@@ -11,7 +11,6 @@ from bstudy.backend import keras, keras_defaults, random_seed, tf
 from bstudy.data import Dataset
 from bstudy.models import MLP, ModelSpec, build_model
 
-SECONDS_PER_CALL = 1.0  # a compiled call cannot be interrupted
 FIRST_CALL_STEPS = 16
 EVALUATION_BATCH_SIZE = 10_000  # fixed: a measurement must not depend on the batch size under study
 
@@ -49,7 +48,8 @@ class Trainer:
         spec: The network to build.
     """
 
-    steps_per_call: int | None = None  # None: as many as take about a second
+    seconds_per_call = 1.0  # a compiled call cannot be interrupted
+    steps_per_call: int | None = None  # None: as many as take about `seconds_per_call`
 
     def __init__(self, dataset: Dataset, spec: ModelSpec = MLP):
         self.dataset, self.spec = dataset, spec
@@ -93,8 +93,8 @@ class Trainer:
         batch_size: int,
         record_norms: bool = False,
         steps_per_call: int | None = None,
-        seconds_per_call: float = SECONDS_PER_CALL,
         learning_rates: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
     ) -> Iterator[Segment]:
         """Train on the samples in this order, and yield about once a second.
 
@@ -105,18 +105,19 @@ class Trainer:
             batch_size: Samples a step.
             record_norms: Whether to measure the norms of gradient and update.
             steps_per_call: Yield after this number of steps, instead of by time.
-            seconds_per_call: Yield after about this number of seconds.
             learning_rates: (steps,) of each step; None for the one of the optimizer.
+            labels: (samples,) to train on; None for those of the data.
         """
         full, rest = divmod(len(order), batch_size)
         rows, steps_per_call = tf.constant(order), steps_per_call or self.steps_per_call
+        data = self.loop_data if labels is None else (self.loop_data[0], tf.constant(labels))
         step_limit = steps_per_call or FIRST_CALL_STEPS
         for size, offset, steps in ((batch_size, 0, full), (rest, full * batch_size, 1)):
             if size == 0:
                 continue
             loop = self.cached(make_train_function, self.settings, size, record_norms, learning_rates is not None)
             rates = tf.constant([] if learning_rates is None else learning_rates[offset // batch_size :], tf.float32)
-            train = functools.partial(loop, self.loop_data, rows, rates)
+            train = functools.partial(loop, data, rows, rates)
             train(tf.constant(offset), tf.constant(0), tf.constant(0))  # compiles: no measured second includes that
             first = 0
             while first < steps:
@@ -125,13 +126,16 @@ class Trainer:
                 values = train(tf.constant(offset), tf.constant(first), tf.constant(last))
                 values = np.array([value.numpy()[first:last] for value in values])
                 seconds = time.perf_counter() - started
-                step_limit = steps_per_call or max(1, int(seconds_per_call * (last - first) / seconds))
+                step_limit = steps_per_call or max(1, int(self.seconds_per_call * (last - first) / seconds))
                 first = last
                 yield Segment((offset + last * size) / len(order), values, seconds)
 
-    def evaluate(self, x, y, batch_size: int = EVALUATION_BATCH_SIZE) -> tuple[float, float]:
-        """Return the mean loss in nats and the accuracy in percent on all samples, with the current weights."""
-        count = self.cached(make_evaluation_function)
+    def evaluate(self, x, y, batch_size: int = EVALUATION_BATCH_SIZE, training: bool = False) -> tuple[float, float]:
+        """Return the mean loss in nats and the accuracy in percent on all samples, with the current weights.
+
+        If `training`, layers such as batch normalization work as in training, and change their statistics.
+        """
+        count = self.cached(make_evaluation_function, training)
         loss, correct = 0.0, 0
         for first in range(0, len(x), batch_size):
             batch = slice(first, first + batch_size)
@@ -224,6 +228,14 @@ def epoch_permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(samples).astype(np.int32)
 
 
+def wrong_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
+    """Return the labels with this fraction of them wrong: random ones, each replaced by a random other class."""
+    random, noisy = np.random.default_rng([seed, 0, 1]), labels.copy()
+    rows = random.permutation(len(labels))[: round(fraction * len(labels))]
+    noisy[rows] = (labels[rows] + random.integers(1, classes, size=len(rows))) % classes
+    return noisy
+
+
 def take_rows(x, y, rows):
     """Return these samples and their labels, inside a compiled function."""
     flat = tf.reshape(x, [x.shape[0], -1])  # XLA gathers rows faster than images
@@ -257,12 +269,12 @@ def make_train_function(
     return train
 
 
-def make_evaluation_function(trainer: Trainer):
+def make_evaluation_function(trainer: Trainer, training: bool):
     """Return a compiled function of a batch: the sum of its losses, and how many samples are classified correctly."""
 
     @tf.function(jit_compile=trainer.use_xla)
     def count(x, y):
-        logits = trainer.model(x, training=False)
+        logits = trainer.model(x, training=training)
         correct = tf.argmax(logits, axis=1, output_type=y.dtype) == y
         return tf.reduce_sum(cross_entropy(y, logits)), tf.reduce_sum(tf.cast(correct, tf.int32))
 

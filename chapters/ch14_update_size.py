@@ -17,7 +17,9 @@ of B independent samples has the variance tr Σ / B, so the root mean square of 
     √(E ‖g_B‖²) = √(tr Σ / B + ‖g‖²)
 
 This falls as 1/√B far below the noise scale tr Σ / ‖g‖², and is constant far above it. If the loss of a batch is summed
-and not averaged, the same law reads √(B tr Σ + B² ‖g‖²): it grows as √B at first.
+and not averaged, the same law reads √(B tr Σ + B² ‖g‖²): it grows as √B at first. The *mean* of the norms is another
+number. It is never above their root mean square, and equal only if all norms are equal. The more the norms of single
+samples differ, the farther below it starts, and the more slowly it falls while batches even them out.
 
 In training the second of two small steps starts from other weights than the first. Then the inequality does not apply.
 
@@ -28,7 +30,8 @@ samples in one order: each batch is the union of two batches of half its size.
 
 - *moving*: the weights move with each step, as in training
 - *frozen*: the control, in which the weights stay as they are
-- *single batch*: the summed gradient of the last layer for 300 separate batches of each size, at the start's weights
+- *single batch*: the summed gradient of the last layer for 300 separate batches of each size, at the start's weights;
+  both the root mean square and the mean of its norm
 
 **Predict.** Is batch size 1 or 2 ahead while the weights move? Does the mean norm fall as 1/√B, as the root mean square
 does?
@@ -124,12 +127,15 @@ def figure(runs, fig):
         style = {"color": plots.color(sizes[i]), "label": f"B = {sizes[i]}, moving"}
         course.plot((np.arange(20)[has_step] + 0.5) / 20, norms[has_step], "-o", markersize=3, **style)
     course.set(title="along the epoch", xlabel="epoch", ylabel="norm of a step's gradient", ylim=(0, None))
-    plots.by_batch_size(
-        summed, single.experiment.batch_sizes, root_mean_square(single), color="C2", label="single batch"
-    )
-    law = exact_law(single).mean(axis=0)
-    summed.plot(single.experiment.batch_sizes, law, "--", color="gray", zorder=3, label="√(B tr Σ + B² ‖g‖²)")
-    summed.set(title="one batch, loss summed", ylabel="root mean square of the norm")
+    batches = np.array(single.experiment.batch_sizes)
+    for color, label, norms in (
+        ("C2", "root mean square", root_mean_square(single)),
+        ("C4", "mean", single["norm"].mean(axis=2)),
+    ):
+        plots.by_batch_size(summed, batches, norms / np.sqrt(batches), color=color, label=f"single batch, {label}")
+    law = exact_law(single).mean(axis=0) / np.sqrt(batches)
+    summed.plot(batches, law, "--", color="gray", zorder=3, label="√(B tr Σ + B² ‖g‖²)")
+    summed.set(title="one batch, loss summed", ylabel="norm / √B (flat: grows as √B)")
 
 
 def verdicts(runs):

@@ -2,7 +2,8 @@
 
 The article of chapter 15 calls it a misconception "that the same batch size should be used for both training and
 evaluation", and continues: "It is common to use a larger batch size during training and a smaller batch size during
-evaluation to get a more accurate estimate". So it claims that evaluation has a better and a worse batch size.
+evaluation to get a more accurate estimate of the model's performance." So it claims that evaluation has a better and a
+worse batch size.
 
 ## Idea
 
@@ -12,34 +13,48 @@ is true and 0 if not:
     accuracy = (100 / n) · Σ 1[ f(xᵢ) is largest for the right class ]
 
 Batches only group the terms of this sum. The result can depend on the grouping in two ways. Float32 numbers have 24
-bits, so sums in another order differ by about 10⁻⁷. And f(xᵢ) itself may depend on the other samples of the batch:
-batch normalization in training mode subtracts their mean. In evaluation mode it uses stored averages, and f(xᵢ)
-depends on xᵢ only.
+bits, so sums in another order differ by about 10⁻⁷. And f(xᵢ) itself may depend on the other samples of the batch.
+Batch normalization in *training mode* makes it so: it shifts and scales each feature h by the mean m_B and the
+variance s_B² over the batch, with two trained numbers γ and β,
+
+    h ← γ · (h − m_B) / √(s_B² + 0.001) + β
+
+In *evaluation mode* it uses averages that were stored in training instead, and f(xᵢ) depends on xᵢ only.
 
 ## Experiment
 
-One model, trained for 30 epochs at batch size 64, is evaluated on the same test samples in batches of 1, 16, 256 and
-1024. Time and memory are measured in new processes, for as many samples as the training set has.
+- *plain network*: trained for 30 epochs at batch size 64, and evaluated on the same test samples in batches of 1, 4,
+  16, 64, 256 and 1024
+- *batch normalization*: a small network (one hidden layer of 128 units, normalized before the ReLU), trained for as
+  long, and evaluated in both modes. Evaluation mode is the control. The test samples are in a random order.
 
-This network has no batch normalization, so the exception is *not* tested here.
+Time and memory are measured in new processes, for as many samples as the training set has.
 
-**Predict.** At how many digits do the accuracies differ, and at how many the losses? What do 1024 samples at a time
-save?
+**Predict.** At how many digits do the accuracies of the plain network differ? What is the accuracy of the normalized
+one in training mode, with one sample at a time?
 
 ## Explanation
 
-The accuracies agree to the last digit and the losses to about 10⁻⁷, the rounding of float32. There is no better and no
-worse batch size for an estimate: how accurate it is depends on the number of test samples (exercise 1).
+The accuracies of the plain network agree to the last digit and the losses to about 10⁻⁷, the rounding of float32.
+There is no better and no worse batch size for an estimate: its accuracy depends on the number of test samples.
 
-The time does depend on it. Each batch costs a call with a fixed overhead, as in training (chapter 15): on MNIST a pass
-over 60,000 samples takes 40 seconds in batches of 1 and 1.3 in batches of 1024, and on digits the ratio is above 100.
-The memory grows on digits, from 22 to 39 MB. On MNIST (81, 74, 89 and 87 MB) the growth is not decided with three
-seeds: the memory of the whole process varies by about as much as the outputs of a batch take.
+The normalized network in evaluation mode behaves alike. In training mode it does not. One sample is its own mean, so
+that every feature is normalized to β, whatever the image shows: on digits the network then gives all samples the same
+class, and 10 % are right. With batches of 4 it reaches 87 %, with 64 it is within 0.5 points of evaluation mode. The
+mean of B samples has a variance in proportion to 1/B, so only small batches have means that are far off. If a program
+evaluates in training mode by mistake, its accuracy depends on the batch size, and *larger* batches are better, not
+smaller ones.
+
+The time depends on the batch size. Each batch costs a call with a fixed overhead, as in training (chapter 15): on MNIST
+a pass over 60,000 samples takes 40 seconds in batches of 1 and 1.3 in batches of 1024. Memory grows on digits, from
+about 23 to 40 MB. On MNIST the growth is not decided (81, 74, 89 and 87 MB at 1, 16, 256 and 1024): the memory of a
+process varies by about as much as the outputs of a batch take.
 
 ## In practice
 
-Evaluate with the largest batch that is fast on your machine, and in evaluation mode. For a more accurate estimate, use
-more test samples, not smaller batches.
+Evaluate with the largest batch that is fast on your machine, and in evaluation mode: in Keras `model(x,
+training=False)`, in PyTorch `model.eval()`. If the accuracy changes with the batch size, look for a layer in training
+mode. For a more accurate estimate, use more test samples.
 
 ## Exercises
 
@@ -51,13 +66,14 @@ more test samples, not smaller batches.
 
    > The samples of the last batch count more than the others. Weight each batch by its size.
 
-3. Why do the losses differ at all? Add 1e8, 1 and −1e8 in float32, in two orders.
+3. In training mode, what would sorting the test samples by class do?
+
+   > A batch of one class has other means than a mixed one. The normalization would remove what makes the class
+   > special, and the accuracy would fall at large batch sizes too.
+
+4. Why do the losses of the plain network differ at all? Add 1e8, 1 and −1e8 in float32, in two orders.
 
    > (1e8 + 1) − 1e8 is 0, because 1e8 + 1 is rounded to 1e8. (1e8 − 1e8) + 1 is 1.
-
-4. Evaluate a network with batch normalization in *training* mode with two batch sizes. What happens?
-
-   > The outputs change with the batch size, and at batch size 1 each feature of a dense layer is normalized to zero.
 
 ## Sources
 
@@ -67,21 +83,24 @@ more test samples, not smaller batches.
 
 ## History
 
-Version 0.1 misquoted the article. The claims and bounds are unchanged. Equal accuracy and equal loss are now checks:
-only a fault of the program could make them differ.
+Version 0.1 misquoted the article, and only asserted the exception. Equal accuracy and equal loss are now checks: only
+a fault of the program could make them differ. The claims on batch normalization are new; their bounds were set before
+the first result. Time and memory are measured at two batch sizes now, and not at four.
 """
 
 import numpy as np
 
-from bstudy import Cost, Evaluation, Recipe, claim, plots, stack, stats
+from bstudy import Cost, Evaluation, NormalizedEvaluation, Recipe, claim, plots, stack, stats
 
 PART = "VI. Cost"
 
 
-def experiments(batch_sizes=(1, 16, 256, 1024), batch_size=64, learning_rate=0.01, epochs=30):
+def experiments(batch_sizes=(1, 4, 16, 64, 256, 1024), batch_size=64, learning_rate=0.01, epochs=30):
+    sizes = sorted(batch_sizes)
     return {
-        "results": Evaluation(Recipe.sgd(batch_size, learning_rate, epochs), batch_sizes),
-        "cost": {size: Cost(size, "evaluation", 5) for size in sorted(batch_sizes)},
+        "plain network": Evaluation(Recipe.sgd(batch_size, learning_rate, epochs), batch_sizes),
+        "batch normalization": NormalizedEvaluation(batch_sizes, batch_size, 10 * learning_rate, epochs),
+        "cost": {size: Cost(size, "evaluation", 5) for size in (sizes[0], sizes[-1])},
     }
 
 
@@ -91,46 +110,60 @@ def pass_seconds(run):
 
 def figure(runs, fig):
     (accuracy, loss), (time, memory) = fig.subplots(2, 2)
-    results = runs["results"]
-    sizes, mean = results.experiment.batch_sizes, results["accuracy"].mean()
-    difference = 1e7 * (results["loss"] / results["loss"][:, -1:] - 1)
-    plots.by_batch_size(accuracy, sizes, results["accuracy"], yscale="linear", color="C0")
+    plain, normalized = runs["plain network"], runs["batch normalization"]
+    sizes = plain.experiment.batch_sizes
+    for number, (label, values) in enumerate(
+        {
+            "plain network": plain["accuracy"],
+            "batch normalization, evaluation mode": normalized["evaluation_mode"],
+            "batch normalization, training mode": normalized["training_mode"],
+        }.items()
+    ):
+        plots.by_batch_size(accuracy, sizes, values, yscale="linear", color=f"C{number}", label=label)
+    difference = 1e7 * (plain["loss"] / plain["loss"][:, -1:] - 1)
     plots.by_batch_size(loss, sizes, difference, yscale="linear", color="C0")
-    plots.by_batch_size(time, *stack(runs["cost"], pass_seconds), color="C1")
-    plots.by_batch_size(memory, *stack(runs["cost"], lambda run: run["memory"] / 1e6), yscale="linear", color="C1")
-    accuracy.set(ylabel="test accuracy (%)", ylim=(mean - 3, mean + 3) if np.isfinite(mean) else None)
+    (ends, seconds), (_, size) = (stack(runs["cost"], what) for what in (pass_seconds, "memory"))
+    plots.by_batch_size(time, ends, seconds, color="C0", linestyle=":")
+    plots.by_batch_size(memory, ends, size / 1e6, yscale="linear", color="C0", linestyle=":")
+    accuracy.set(ylabel="test accuracy (%)", ylim=(0, 105))
     loss.set(ylabel="loss, relative difference (10⁻⁷)")
     time.set(ylabel="seconds per pass")
     memory.set(ylabel="memory (MB)", ylim=(0, None))
 
 
 def verdicts(runs):
-    results = runs["results"]
-    different = stats.mask_diverged(np.ptp(results["accuracy"], axis=1), results.diverged)
+    plain, normalized = runs["plain network"], runs["batch normalization"]
+    sizes, points = plain.experiment.batch_sizes, "percentage points of difference"
+    different = stats.mask_diverged(np.ptp(plain["accuracy"], axis=1), plain.diverged)
     yield claim(
         "The accuracy is the same at every batch size.",
         different,
         below=0.01,
-        unit="percentage points of difference",
+        unit=points,
         otherwise="The accuracy depends on the batch size of evaluation.",
         answer=True,
         check=True,
         advice=("Do not change the batch size of evaluation to improve an estimate.", ""),
     )
-    _, seconds = stack(runs["cost"], pass_seconds)
-    smallest, *_, largest = runs["cost"]
+    text = f"With batch normalization in training mode, batches of {sizes[1]} are less accurate than batches of"
     yield claim(
-        f"Batches of {smallest} take more than twice as long as batches of {largest}.",
-        seconds[:, 0] / seconds[:, -1],
-        above=2,
-        scale="log",
-        otherwise=f"Batches of {smallest} take at most twice as long as batches of {largest}.",
+        f"{text} {sizes[-1]}.",
+        normalized["training_mode"][:, -1] - normalized["training_mode"][:, 1],
+        above=1,
+        unit=points,
+        otherwise=f"{text.replace('are less', 'are not less')} {sizes[-1]}.",
         answer=True,
-        advice=("Evaluate in large batches.", ""),
+        advice=("Evaluate in evaluation mode.", ""),
     )
-    rounding = np.ptp(results["loss"], axis=1) / results["loss"].mean(axis=1)
-    text = "The loss is the same to the rounding of float32."
+    text, same = "In evaluation mode that network has one accuracy.", np.ptp(normalized["evaluation_mode"], axis=1)
+    yield claim(text, same, below=0.01, check=True, unit=points)
+    rounding = np.ptp(plain["loss"], axis=1) / plain["loss"].mean(axis=1)
+    text = "The loss of the plain network is the same to the rounding of float32."
     yield claim(text, rounding, below=1e-5, check=True, unit="relative difference")
+    (smallest, largest), seconds = stack(runs["cost"], pass_seconds)
+    text = f"Batches of {smallest} take more than twice as long as batches of {largest}."
+    ratio = seconds[:, 0] / seconds[:, -1]
+    yield claim(text, ratio, above=2, scale="log", otherwise=text.replace("more than", "at most"))
     _, memory = stack(runs["cost"], "memory")
     text = f"Batches of {largest} take more memory than batches of {smallest}."
     yield claim(text, (memory[:, -1] - memory[:, 0]) / 1e6, above=0, unit="MB", otherwise=text.replace("more", "less"))

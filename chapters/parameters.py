@@ -8,6 +8,7 @@ PARAMETER_HELP = {
     "epochs": "epochs per phase of training, or the maximum if training stops at a target",
     "epsilon": "how far each weight may move in the search for the sharpness, as a fraction of its size plus 1",
     "growth_factor": "factor by which a milestone multiplies the batch size or divides the learning rate",
+    "label_noise": "fraction of the training labels that are wrong",
     "large_batch_size": "large batch size: of the comparison, or of the training before the measurement",
     "large_learning_rate": "larger learning rate that compensates for the large batch size",
     "late_epochs": "epochs of training before the late measurement",

@@ -40,7 +40,7 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     16: {"batch_sizes": (4, 8, 32), "learning_rates": (0.03, 0.1), "target_accuracy": 50.0, "epochs": 9},
     17: {"batch_sizes": (8, 32), "epochs": 2},
     18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
-    19: {"batch_size": 2, "epochs": 1},
+    19: {"batch_size": 2, "epochs": 2},
     20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
     22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 50.0, "epochs": 9},
 }
@@ -94,7 +94,7 @@ def store_made_up_cost(experiment, lab):
     for seed in lab.seeds:
         seconds = (1 + seed / 100) * np.linspace(1, 2, experiment.passes) * (1 + 10 / size)
         columns = {"seconds": seconds, "compile_seconds": 0.5, "memory": 1e6 + 2e4 * size, "parameters": 227}
-        columns |= {"weight_bytes": 908, "gradient_bytes": 908, "activation_bytes": 1e4 * size}
+        columns |= {"compile_memory": 8e5, "weight_bytes": 908, "gradient_bytes": 908, "activation_bytes": 1e4 * size}
         arrays = {name: np.asarray(column, float) for name, column in columns.items()}
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 

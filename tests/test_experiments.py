@@ -17,6 +17,7 @@ from bstudy import (
     GradientTrials,
     Interpolation,
     NoiseScale,
+    NormalizedEvaluation,
     Recipe,
     Runs,
     Sharpness,
@@ -43,10 +44,11 @@ TINY = [
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
+    NormalizedEvaluation(batch_sizes=(2, 20), batch_size=16, epochs=2),
     Cost(16, passes=1),
     Throughput(16, seconds=0.01),
 ]
-TIMES = ("seconds", "compile_seconds", "step_seconds", "memory")
+TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
 # (kind, version): a weighted mean of each column; None for what is never the same
 PINNED = {
     ("convex_descent", 1): {
@@ -111,10 +113,12 @@ PINNED = {
         "alpha": 1.166667,
     },
     ("evaluation", 1): {"loss": 1.068186, "accuracy": 105.0},
-    ("cost", 1): {
+    ("normalized_evaluation", 1): {"evaluation_mode": 75.0, "training_mode": 120.0},
+    ("cost", 2): {
         "seconds": None,
         "compile_seconds": None,
         "memory": None,
+        "compile_memory": None,
         "parameters": 235.0,
         "weight_bytes": 940.0,
         "gradient_bytes": 940.0,
@@ -187,6 +191,7 @@ def test_each_thing_that_changes_the_bits_has_a_key_of_its_own():
         Recipe.adam(1024, 0.01, 30),
         Recipe.sgd(1024, 0.02, 30),
         Recipe.sgd(1024, 0.01, 30, record_norms=True),
+        Recipe.sgd(1024, 0.01, 30, label_noise=0.2),
         replace(recipe, replicas=2),
         TimeToTarget(recipe.phases[0], 95),
         NoiseScale(recipe),

@@ -11,7 +11,7 @@ from bstudy import Phase, Recipe
 from bstudy.errors import InvalidInput
 from bstudy.experiments.base import canonical
 from bstudy.models import MLP
-from bstudy.trainer import epoch_permutation
+from bstudy.trainer import epoch_permutation, wrong_labels
 
 START = Recipe.sgd(1024, 0.01, 30)
 THREE_PHASES = Recipe.sgd(16, 0.1, 2).then(optimizer="adam", learning_rate=0.001).then(batch_size=50)
@@ -34,6 +34,7 @@ def weights(result):
             "64 at 0.1 with momentum 0.9 and warmup epochs 1 for 2 epochs",
         ),
         (dataclasses.replace(START, replicas=2), "1024 at 0.01 for 30 epochs on 2 replicas"),
+        (Recipe.sgd(8, 0.1, 1, label_noise=0.2), "8 at 0.1 for 1 epoch with 20 % wrong labels"),
     ],
 )
 def test_a_recipe_has_a_label_and_a_repr_that_can_be_evaluated(recipe, words):
@@ -94,6 +95,7 @@ def test_a_recipe_cannot_be_changed():
         (lambda: START.then(batchsize=64), "a phase has no 'batchsize'; it has batch_size"),
         (lambda: Recipe(()), "a recipe has 1 to 1000 phases, not 0"),
         (lambda: Recipe(START.phases, replicas=0), "replicas"),
+        (lambda: Recipe.sgd(8, 0.1, 1, label_noise=1), "label_noise must be a number from 0 to less than 1, not 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(make, message):
@@ -200,6 +202,43 @@ def test_a_setting_that_is_its_default_leaves_the_key_as_it_was(tiny):
     assert names == [{"batch_size", "learning_rate", "epochs", "optimizer"}]
     changed = Recipe((Phase(16, 0.1, 1, momentum=0.9),))
     assert changed.key(tiny, MLP, 0) != plain.key(tiny, MLP, 0)
+
+
+def test_wrong_labels_are_as_many_as_stated_and_uniform_over_the_other_classes():
+    labels = np.arange(3000, dtype=np.int32) % 3
+    noisy = wrong_labels(labels, 3, 0.3, seed=5)
+    assert noisy.dtype == np.int32
+    assert (noisy != labels).sum() == 900
+    counts = np.histogram2d(labels, noisy, 3)[0] / 1000  # of each true and each other class
+    np.testing.assert_allclose(counts, 0.7 * np.eye(3) + 0.15 * (1 - np.eye(3)), atol=0.05)
+    np.testing.assert_array_equal(noisy, wrong_labels(labels, 3, 0.3, seed=5))
+    assert 500 < (noisy != wrong_labels(labels, 3, 0.3, seed=6)).sum() < 2000
+    assert np.mean(np.flatnonzero(noisy != labels)) == pytest.approx(1500, abs=100)
+
+
+def test_training_on_wrong_labels_equals_numpy_and_is_evaluated_on_the_true_ones(
+    tiny, measure, get_trainer, numpy_gradients
+):
+    recipe = Recipe.sgd(16, 0.1, 2, label_noise=0.4)
+    result, initial = measure(recipe), get_trainer(tiny).initial_weights(0)
+    noisy = dataclasses.replace(tiny, y_train=wrong_labels(tiny.y_train, 3, 0.4, seed=0))
+    assert (noisy.y_train != tiny.y_train).sum() == 20
+    expected, losses = numpy_training(numpy_gradients, noisy, initial, 16, 2, lambda step, i, g, w: 0.1 * g)
+    np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-4)
+    for ours, theirs in zip(weights(result), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    loss, _ = numpy_gradients(weights(result), tiny.x_train, tiny.y_train)
+    for name in ("train_subset_loss", "final_train_loss"):
+        assert np.ravel(result.columns[name])[-1] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"label_noise": 0.2}])
+def test_label_noise_belongs_to_the_whole_run_and_not_to_the_next_one(tiny, measure, assert_same_bits, changes):
+    recipe = dataclasses.replace(Recipe.sgd(16, 0.1, 1).then(batch_size=50), **changes)
+    whole = measure(recipe)
+    first = measure(recipe.first(1))
+    measure(Recipe.sgd(16, 0.1, 1, label_noise=0.4))
+    assert_same_bits(measure(recipe, resume_from=first), whole)
 
 
 def test_the_compiled_loop_equals_a_plain_keras_loop(tiny, measure, get_trainer):

@@ -21,7 +21,6 @@ from bstudy.stats import (
     fraction_beyond,
     mask_diverged,
     median_size,
-    parabola_fit,
     ratio_to_minimum,
     value_at_minimum,
 )
@@ -52,15 +51,6 @@ def test_one_seed_and_a_diverged_seed_have_no_interval():
 def test_fits_of_lines_and_powers_are_those_of_numpy():
     np.testing.assert_allclose(linear_fit(X, VALUES), np.polyfit(X, VALUES.T, 1))
     np.testing.assert_allclose(power_law_exponent(X, VALUES), np.polyfit(np.log(X), np.log(VALUES).T, 1)[0])
-
-
-def test_the_fit_of_a_parabola_leaves_out_diverged_columns():
-    at = np.array([0.0, 3.0])
-    expected = [np.polyval(np.polyfit(X, row, 2), at) for row in VALUES]
-    np.testing.assert_allclose(parabola_fit(X, VALUES, at), expected)
-    with_diverged = np.column_stack([VALUES, np.full(5, np.inf)])
-    np.testing.assert_allclose(parabola_fit([*X, 9], with_diverged, at), expected)
-    assert np.isnan(parabola_fit(X, np.full((5, 4), np.nan), at)).all()
 
 
 def test_rank_correlation_and_unexplained_fraction_are_those_of_scipy():

@@ -12,7 +12,7 @@ from bstudy.experiments.base import Experiment, Work, checked, one_of, positive_
 from bstudy.experiments.recipe import Recipe
 from bstudy.processes import Child
 from bstudy.store import Result
-from bstudy.trainer import OptimizerSettings, Trainer
+from bstudy.trainer import OptimizerSettings, Trainer, make_train_function
 
 CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
 START_SECONDS = 7.0  # of a process with TensorFlow
@@ -71,6 +71,7 @@ class Cost(_MeasuredInChild):
         seconds: (passes,) of each pass.
         compile_seconds: () that the first pass took longer.
         memory: () bytes: the peak of the device, or of the process on a CPU, less those used before; NaN if unknown.
+        compile_memory: () of them, the peak of compiling the program of training, before the first step; else NaN.
         parameters: () of the model.
         weight_bytes, gradient_bytes, activation_bytes: () that a step needs by the model: its weights, a gradient for
             each in training, and each layer's output for every sample, in training also its gradient.
@@ -82,6 +83,7 @@ class Cost(_MeasuredInChild):
     """
 
     KIND = "cost"
+    VERSION = 2  # 1 had no compile_memory
 
     task: str = checked(one_of("training", "evaluation"), default="training")
     passes: int = checked(positive_int, default=5)
@@ -113,7 +115,11 @@ class Cost(_MeasuredInChild):
             return time.perf_counter() - started
 
         trainer.training_data  # noqa: B018 - on the device before memory is measured
-        (before, _), started = memory_used(), time.perf_counter()
+        (before, _), started, compiled = memory_used(), time.perf_counter(), np.nan
+        if training:
+            train, none = trainer.cached(make_train_function, trainer.settings, size, False, False), tf.constant(0)
+            train(trainer.loop_data, tf.constant(order), tf.constant([], tf.float32), none, none, none)
+            compiled = memory_used()[1]
         one_pass()
         first = time.perf_counter() - started
         seconds = [one_pass() for _ in range(self.passes)]
@@ -124,6 +130,7 @@ class Cost(_MeasuredInChild):
             "seconds": seconds,
             "compile_seconds": max(0.0, first - np.median(seconds)),
             "memory": peak - before,
+            "compile_memory": compiled - before,
             "parameters": trainer.model.count_params(),
             "weight_bytes": weights,
             "gradient_bytes": weights * training,
@@ -163,9 +170,10 @@ class Throughput(_MeasuredInChild):
         order = np.arange(len(trainer.dataset.x_train) // self.batch_size * self.batch_size, dtype=np.int32)
         trainer.set_optimizer(OptimizerSettings(self.optimizer))
         trainer.training_data  # noqa: B018
+        trainer.seconds_per_call = self.seconds / CALLS
         (before, _), step_seconds, spent = memory_used(), [], 0.0
         while spent < self.seconds or len(step_seconds) < 2:
-            for segment in trainer.train_epoch(order, self.batch_size, seconds_per_call=self.seconds / CALLS):
+            for segment in trainer.train_epoch(order, self.batch_size):
                 step_seconds.append(segment.seconds / segment.values.shape[1])
                 spent += segment.seconds
                 if spent >= self.seconds:

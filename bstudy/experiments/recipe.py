@@ -23,7 +23,7 @@ from bstudy.experiments.base import (
     positive_int,
 )
 from bstudy.store import Result
-from bstudy.trainer import OptimizerSettings, epoch_permutation, train_subset
+from bstudy.trainer import OptimizerSettings, epoch_permutation, train_subset, wrong_labels
 
 MAX_EPOCHS = 100_000
 MAX_PHASES = 1000
@@ -112,22 +112,26 @@ class Recipe(Experiment):
 
     Columns, before training and after each epoch (epochs + 1,):
         test_accuracy, test_loss: in percent, and nats.
-        train_subset_accuracy, train_subset_loss: on a fixed random subset of at most 10,000 training samples.
+        train_subset_accuracy, train_subset_loss: on a fixed random subset of at most 10,000 training samples, with
+            their true labels, also if the run is trained on wrong ones.
         weight_distance, bias_distance: ‖Δw‖ and ‖Δb‖, the L2 distance of all kernels, or biases, from their initial
             values, each taken as one vector.
         weight_norm, bias_norm: ‖w‖ and ‖b‖.
         cosines, layer_norms: (epochs + 1, layers) of each kernel: the cosine to its initial value, and its norm.
     Columns of each epoch, each step, and the end:
         seconds: (epochs,) of training, without evaluation.
-        loss: (steps,) of each batch, before its step.
+        loss: (steps,) of each batch, before its step, with the labels that the run is trained on.
         gradient_norm, update_norm: (steps,) of all weights and biases as one vector, if `record_norms`.
-        final_train_accuracy, final_train_loss: () on the whole training set.
+        final_train_accuracy, final_train_loss: () on the whole training set, with the true labels.
     After the loss stopped being finite, all values are NaN: the run diverged.
 
     Args:
         phases: The phases, in order. Two that do not differ become one.
         record_norms: Whether to measure the norm of each gradient and update (takes 27 % longer).
         replicas: On how many devices to train; None for the number that the Lab uses.
+        label_noise: The fraction of training labels that are wrong, from the first epoch to the last. The seed decides
+            which ones, and each wrong class is as likely. All test labels are true, and so are the training labels of
+            measurements that start from this training.
     """
 
     KIND = "recipe"
@@ -135,8 +139,10 @@ class Recipe(Experiment):
     phases: tuple[Phase, ...]
     record_norms: bool = False
     replicas: int | None = None
+    label_noise: float = added(below_one, 0.0)
 
     def __post_init__(self):
+        super().__post_init__()
         merged = []
         for phase in self.phases:
             if merged and merged[-1].continues_as(phase):
@@ -149,14 +155,14 @@ class Recipe(Experiment):
         object.__setattr__(self, "phases", tuple(merged))
 
     @classmethod
-    def sgd(cls, batch_size: int, learning_rate: float, epochs: int, record_norms: bool = False) -> "Recipe":
-        """Return a recipe of stochastic gradient descent without momentum."""
-        return cls((Phase(batch_size, learning_rate, epochs),), record_norms)
+    def sgd(cls, batch_size: int, learning_rate: float, epochs: int, **settings) -> "Recipe":
+        """Return a recipe of stochastic gradient descent without momentum; `settings` are other fields of it."""
+        return cls((Phase(batch_size, learning_rate, epochs),), **settings)
 
     @classmethod
-    def adam(cls, batch_size: int, learning_rate: float, epochs: int, record_norms: bool = False) -> "Recipe":
-        """Return a recipe of Adam (Kingma and Ba 2015) with Keras's defaults."""
-        return cls((Phase(batch_size, learning_rate, epochs, "adam"),), record_norms)
+    def adam(cls, batch_size: int, learning_rate: float, epochs: int, **settings) -> "Recipe":
+        """Return a recipe of Adam (Kingma and Ba 2015) with Keras's defaults; `settings` are other fields of it."""
+        return cls((Phase(batch_size, learning_rate, epochs, "adam"),), **settings)
 
     def then(self, **changes) -> "Recipe":
         """Append a phase. Fields that are not given are copied from the last phase, except its warm-up.
@@ -268,8 +274,9 @@ class Recipe(Experiment):
             if str(phase) and (before is None or str(before) != str(phase)):
                 text += f"with {phase} "
             parts.append(f"{text}for {phase.epochs}")
-        devices = f" on {self.replicas} replicas" if (self.replicas or 1) > 1 else ""
-        return ", then ".join(parts) + (" epoch" if self.phases[-1].epochs == 1 else " epochs") + devices
+        text = ", then ".join(parts) + (" epoch" if self.phases[-1].epochs == 1 else " epochs")
+        text += f" with {100 * self.label_noise:g} % wrong labels" if self.label_noise else ""
+        return text + (f" on {self.replicas} replicas" if (self.replicas or 1) > 1 else "")
 
 
 class _Training:
@@ -279,6 +286,8 @@ class _Training:
         self.recipe, self.seed = recipe, context.seed
         self.trainer = context.get_trainer(recipe.replicas or 1)
         self.subset = self.trainer.cached(train_subset, TRAIN_EVAL_SAMPLES)
+        noise, data = recipe.label_noise, context.dataset
+        self.labels = wrong_labels(data.y_train, data.classes, noise, context.seed) if noise else None
         self.steps = recipe.steps(len(context.dataset.x_train))
         self.initial = self.trainer.initial_weights(context.seed)
         self.digest = hashlib.sha256(b"".join(weight.tobytes() for weight in self.initial)).hexdigest()
@@ -320,7 +329,7 @@ class _Training:
         order = epoch_permutation(len(self.trainer.dataset.x_train), self.seed, self.epoch)
         rates = phase.warmup_rates(self.recipe.epoch_of_phase(self.epoch), len(order))
         for segment in self.trainer.train_epoch(
-            order, phase.batch_size, self.recipe.record_norms, learning_rates=rates
+            order, phase.batch_size, self.recipe.record_norms, learning_rates=rates, labels=self.labels
         ):
             segments.append(segment.values)
             seconds += segment.seconds
