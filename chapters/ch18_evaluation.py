@@ -108,10 +108,13 @@ def pass_seconds(run):
     return np.median(run["seconds"], axis=1)
 
 
+def megabytes(run):
+    return run["memory"] / 1e6
+
+
 def figure(runs, fig):
-    (accuracy, loss), (time, memory) = fig.subplots(2, 2)
+    accuracy, time, memory = fig.subplots(1, 3, width_ratios=(2.4, 1, 1))
     plain, normalized = runs["plain network"], runs["batch normalization"]
-    sizes = plain.experiment.batch_sizes
     for number, (label, values) in enumerate(
         {
             "plain network": plain["accuracy"],
@@ -119,16 +122,18 @@ def figure(runs, fig):
             "batch normalization, training mode": normalized["training_mode"],
         }.items()
     ):
-        plots.by_batch_size(accuracy, sizes, values, yscale="linear", color=f"C{number}", label=label)
-    difference = 1e7 * (plain["loss"] / plain["loss"][:, -1:] - 1)
-    plots.by_batch_size(loss, sizes, difference, yscale="linear", color="C0")
-    (ends, seconds), (_, size) = (stack(runs["cost"], what) for what in (pass_seconds, "memory"))
-    plots.by_batch_size(time, ends, seconds, color="C0", linestyle=":")
-    plots.by_batch_size(memory, ends, size / 1e6, yscale="linear", color="C0", linestyle=":")
-    accuracy.set(ylabel="test accuracy (%)", ylim=(0, 105))
-    loss.set(ylabel="loss, relative difference (10⁻⁷)")
-    time.set(ylabel="seconds per pass")
-    memory.set(ylabel="memory (MB)", ylim=(0, None))
+        sizes, style = plain.experiment.batch_sizes, ("-", "--", "-")[number]
+        plots.by_batch_size(accuracy, sizes, values, yscale="linear", color=f"C{number}", linestyle=style, label=label)
+    accuracy.set(title="on the same test samples", ylabel="test accuracy (%)", ylim=(0, 105))
+    for axes, title, value in ((time, "seconds per pass", pass_seconds), (memory, "memory (MB)", megabytes)):
+        sizes, values = stack(runs["cost"], value)
+        mean, half = stats.confidence_interval(values)
+        names = [f"B = {size}\n{number:.2g}" for size, number in zip(sizes, mean, strict=True)]
+        axes.bar(names, mean, color=[plots.color(size) for size in sizes], width=0.6)
+        interval = axes.errorbar(names, mean, half, color="gray", linestyle="", elinewidth=2)
+        plots.note(interval.lines[2][0], plots.SEEDS_BAND)
+        axes.set(title=title, ylim=(0, None))
+        axes.grid(axis="x", visible=False)
 
 
 def verdicts(runs):
@@ -164,6 +169,6 @@ def verdicts(runs):
     text = f"Batches of {smallest} take more than twice as long as batches of {largest}."
     ratio = seconds[:, 0] / seconds[:, -1]
     yield claim(text, ratio, above=2, scale="log", otherwise=text.replace("more than", "at most"))
-    _, memory = stack(runs["cost"], "memory")
+    _, memory = stack(runs["cost"], megabytes)
     text = f"Batches of {largest} take more memory than batches of {smallest}."
-    yield claim(text, (memory[:, -1] - memory[:, 0]) / 1e6, above=0, unit="MB", otherwise=text.replace("more", "less"))
+    yield claim(text, memory[:, -1] - memory[:, 0], above=0, unit="MB", otherwise=text.replace("more", "less"))

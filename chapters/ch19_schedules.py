@@ -97,14 +97,12 @@ import numpy as np
 from bstudy import Recipe, claim, map_leaves, plots
 
 PART = "VII. Changing the batch, and many devices"
-LINES = {  # the two runs of a pair share a color
+LINES = {
     "small, constant": {"color": "gray", "linestyle": ":"},
     "rate decayed": {"color": "C0", "linestyle": "-"},
-    "batch grown": {"color": "C0", "linestyle": "--"},
-    "AdaBatch, fixed": {"color": "C2", "linestyle": "-"},
-    "AdaBatch, doubled": {"color": "C2", "linestyle": "--"},
-    "shrunk at once": {"color": "C1", "linestyle": "-"},
-    "shrunk gradually": {"color": "C1", "linestyle": "--"},
+    "batch grown": {"color": "C1", "linestyle": "--"},
+    "shrunk at once": {"color": "C2", "linestyle": "-"},
+    "shrunk gradually": {"color": "C3", "linestyle": "--"},
 }
 PAIRS = ("batch grown", "rate decayed", "Smith et al."), ("AdaBatch, doubled", "AdaBatch, fixed", "AdaBatch")
 
@@ -155,19 +153,21 @@ def training_loss(run):
 
 
 def figure(runs, fig):
-    loss, accuracy, running = fig.subplots(1, 3)
+    by_epoch, by_step, running = fig.subplots(1, 3, width_ratios=(1.2, 1.2, 1))
     for role, line in LINES.items():
-        is_shrunk = role in ("shrunk at once", "shrunk gradually")
-        for axes, column in () if is_shrunk else ((loss, "test_loss"), (accuracy, "test_accuracy")):
-            difference = runs[role][column] - runs["rate decayed"][column]
-            plots.curve(axes, runs[role], difference, label=role, **line)
-        if is_shrunk or role == "small, constant":
+        if role in ("small, constant", "rate decayed", "batch grown"):
+            for axes, x in ((by_epoch, "epoch"), (by_step, "step")):
+                plots.curve(axes, runs[role], "test_accuracy", x=x, label=role, **line)
+        if role in ("small, constant", "shrunk at once", "shrunk gradually"):
             plots.curve(running, runs[role], training_loss(runs[role]), label=role, **line)
-    for axes, name, unit in ((loss, "loss", "nats"), (accuracy, "accuracy", "points")):
-        axes.set(title="compared with “rate decayed”", ylabel=f"difference in test {name} ({unit})")
-        axes.set(xlim=(changes(runs)[0], None))
-    running.set(title="on the labels trained on", ylabel="training loss (nats)")
-    for axes in (loss, accuracy, running):
+    first, run = changes(runs)[0], runs["rate decayed"]
+    by_epoch.set(title="against epochs", xlim=(first, None))
+    by_step.set(title="against updates", ylabel="", xlabel="update")
+    by_step.set(xlim=(run.experiment.steps(run.samples)[first], None))
+    running.set(title="the batch shrunk", ylabel="training loss, on noisy labels (nats)")
+    for axes in (by_epoch, by_step):
+        plots.zoom_to_final_values(axes)
+    for axes in (by_epoch, running):
         for epoch in changes(runs):
             plots.note(axes.axvline(epoch, color="gray", linestyle=":", linewidth=1), "dotted: changes")
 
