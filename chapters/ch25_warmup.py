@@ -57,7 +57,7 @@ Try a warm-up if training diverges in its first steps. If it diverges later, low
 
    > The output is 2³ = 8 times as large, and the derivative of the output with respect to one kernel 2² = 4 times.
 
-3. Make the warm-up as long as nine tenths of the training: `bstudy chapter 25 --warmup-steps 0,54`. What can you not
+3. Make the warm-up as long as nine tenths of the training: `bstudy chapter 25 --warmup-steps 6,54`. What can you not
    conclude if it survives?
 
    > That the full rate would have survived: it was used in six steps only.
@@ -84,7 +84,7 @@ from bstudy import Survival, claim, plots
 
 PART = "IX. Since then"
 HELP = {
-    "warmup_steps": "lengths of the warm-up that are compared, in steps",
+    "warmup_steps": "lengths of the warm-up that are compared with none, in steps",
     "steps": "number of steps of each training",
     "kernel_scale": "factor of the initial kernels at the sharper start",
 }
@@ -95,14 +95,15 @@ def experiments(
     small_batch_size=16,
     large_batch_size=128,
     learning_rates=(0.32, 0.4, 0.5, 0.63, 0.8, 1.0, 1.25, 1.6),
-    warmup_steps=(0, 6, 30),
+    warmup_steps=(6, 30),
     steps=60,
     kernel_scale=2.0,
 ):
+    grid = learning_rates, (0, *warmup_steps), steps
     return {
-        "usual start": Survival(large_batch_size, learning_rates, warmup_steps, steps),
-        "sharper start": Survival(large_batch_size, learning_rates, warmup_steps, steps, kernel_scale),
-        "small batch": Survival(small_batch_size, learning_rates, warmup_steps, steps),
+        "usual start": Survival(large_batch_size, *grid),
+        "sharper start": Survival(large_batch_size, *grid, kernel_scale),
+        "small batch": Survival(small_batch_size, *grid),
     }
 
 
