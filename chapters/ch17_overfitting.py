@@ -20,10 +20,10 @@ clock is the same for all.
 
 ## Experiment
 
-Batch sizes 16 to 256, the article's, for 20 epochs from the same start:
+Batch sizes 16, 64 and 256 for 20 epochs from the same start:
 
 - *one learning rate*: 0.01 for all
-- *rate ∝ B*: 0.01 at 16, twice that at 32, and so on to 0.16 at 256
+- *rate ∝ B*: 0.01 at 16, 0.04 at 64, 0.16 at 256
 - *wrong labels*: 16 and 256 at the rate 0.1, with four of ten training labels wrong, so that training overfits
 - *article*: its tables, as changes from their first row, in gray
 
@@ -72,9 +72,10 @@ accuracy, not by its gap.
 Version 0.1 tested the two misconceptions themselves, with a bound of 0.1 percentage points per doubling for both
 rules. The claim that all sizes end alike now has the margin of a tenth of the effect. Its MNIST result was known: 0.24
 points per doubling at one rate, 0.00 with the rate in proportion. The claims on the training accuracy and on table E
-were new in version 0.2, and their MNIST results were known too. Later the epochs became 20 in place of 30, to save
-time; with 30 a halving gained 1.5 [1.2, 1.8] points on digits at one rate, and 0.005 [-0.031, 0.041] of that was left
-in proportion. The claims on early stopping, roughness and slow-down were added then, with their bounds before the run.
+were new in version 0.2, and their MNIST results were known too. Later the epochs became 20 in place of 30, and the
+batch sizes 32 and 128 were left out, to save time; with 30 a halving gained 1.5 [1.2, 1.8] points on digits at one
+rate, and 0.005 [-0.031, 0.041] of that was left in proportion. The claims on early stopping, roughness and slow-down
+were added then, with their bounds before the run.
 """
 
 import numpy as np
@@ -91,7 +92,7 @@ ARTICLE = {  # at batch sizes 16, 32, 64, 128 and 256
 }
 
 
-def experiments(batch_sizes=(16, 32, 64, 128, 256), learning_rate=0.01, epochs=20, label_noise=0.4):
+def experiments(batch_sizes=(16, 64, 256), learning_rate=0.01, epochs=20, label_noise=0.4):
     sizes = sorted(batch_sizes)
     return {
         "one learning rate": {size: Recipe.sgd(size, learning_rate, epochs) for size in sizes},
