@@ -34,14 +34,15 @@ def ascending_field(check: Callable) -> Any:
 class Survival(Experiment):
     """Short trainings over a grid of learning rates and lengths of the warm-up: which of them survive.
 
-    A trial has its own initial weights and batches, which all cells of the grid share: the same number of steps of SGD
-    on consecutive parts of a permutation in each epoch, without the samples that do not fill a batch. With a warm-up of W steps, step t has the
-    learning rate η min(1, t / W). A training survives if its loss stays finite and ends below half of ln(classes): half
-    the loss of a model that guesses. This also excludes a network that only learned how frequent the classes are.
+    A trial has its own initial weights and batches, which all cells of the grid share. A training is a number of steps
+    of SGD on consecutive parts of a permutation in each epoch, without the samples that do not fill a batch. With a
+    warm-up of W steps, step t has the learning rate η min(1, t / W). A training survives if its loss stays finite and
+    ends below half of ln(classes): half the loss of a model that guesses. This also excludes a network that only
+    learned how frequent the classes are.
 
     Columns:
-        final_loss: (trials, warm-ups, learning rates) in nats, on at most 512 training samples, the same for all; NaN if the
-            training diverged.
+        final_loss: (trials, warm-ups, learning rates) in nats, on at most 512 training samples, the same for all; NaN
+            if the training diverged.
         survived: (trials, warm-ups, learning rates) 1 or 0.
         initial_eigenvalue: () the sharpness λ before the first step of the first trial, on these samples.
         eigenvalue: () λ in the first trial after the longest warm-up to the smallest rate; NaN if it diverged before.
