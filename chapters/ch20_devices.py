@@ -41,7 +41,19 @@ does the control differ?
 
 ## Explanation
 
-To be written after the run, which decides what there is to explain about the replicas and the control.
+Two and three replicas repeat the losses of one device to about 10⁻⁷, the rounding of float32, in all 23 steps of the
+epoch on digits. The test could have seen a fault: in the first step the control has the same loss, because no step was
+taken yet; in the second it differs by 10⁻⁵, a hundred times the rounding, and in the last by 10⁻⁴. On MNIST, with 938
+steps an epoch, the replicas too differ by about 1 % in the end, because training amplifies the rounding. The runs
+differ in rounding, not in what they learn.
+
+At one learning rate the large batch takes far fewer steps, and ends 7 percentage points lower on digits. With sixteen
+times the rate it recovers all of that, within the precision of three seeds. So the devices are not the problem, and
+neither is the large batch: the learning rate has to follow the total batch size. Single epochs of the scaled runs fall
+by up to 6 points on their way. The closer the rate is to the limit, the deeper these falls are (chapter 25).
+
+What is not shown here: the replicas share one processor, so nothing can be said about their time. And a layer that
+computes with the batch, like batch normalization, sees only the share of its device (chapter 18).
 
 ## In practice
 
@@ -116,7 +128,7 @@ def figure(runs, fig):
         steps = np.arange(1, len(largest) + 1)
         difference.plot(steps, np.maximum(largest, ROUNDING / 4), "o", color=color, markersize=4, label=name)
     line = difference.axhline(ROUNDING, color="gray", linestyle=":")
-    plots.note(line, "dotted: rounding of float32")
+    plots.note(line, "dotted: rounding of float32; dots at the bottom: equal losses")
     difference.set(title="to one device, largest over seeds", ylabel="relative difference of the loss", yscale="log")
     difference.set(xlabel="step")
     for role, color in ROLES.items():

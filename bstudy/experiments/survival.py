@@ -14,7 +14,6 @@ from bstudy.experiments.sharpness import PRODUCTS, TOLERANCE, flatten, lanczos, 
 from bstudy.store import Result
 from bstudy.trainer import SGD, Trainer, epoch_permutation, loss_and_gradients, train_subset
 
-MAX_SEEDS = 1000  # of a Lab: the trials of different seeds differ
 SAMPLES = 512  # of the training set, at most, for the final loss and the sharpness
 
 
@@ -34,25 +33,23 @@ def ascending_field(check: Callable) -> Any:
 class Survival(Experiment):
     """Short trainings over a grid of learning rates and lengths of the warm-up: which of them survive.
 
-    A trial has its own initial weights and batches, which all cells of the grid share. A training is a number of steps
-    of SGD on consecutive parts of a permutation in each epoch, without the samples that do not fill a batch. With a
-    warm-up of W steps, step t has the learning rate η min(1, t / W). A training survives if its loss stays finite and
-    ends below half of ln(classes): half the loss of a model that guesses. This also excludes a network that only
-    learned how frequent the classes are.
+    All take the same number of steps of SGD, from the same weights with the same batches: consecutive parts of a
+    permutation in each epoch, without the samples that do not fill a batch. With a warm-up of W steps, step t has the
+    learning rate η min(1, t / W). A training survives if its loss stays finite and ends below half of ln(classes): half
+    the loss of a model that guesses. This also excludes a network that only learned how frequent the classes are.
 
     Columns:
-        final_loss: (trials, warm-ups, learning rates) in nats, on at most 512 training samples, the same for all; NaN
-            if the training diverged.
-        survived: (trials, warm-ups, learning rates) 1 or 0.
-        initial_eigenvalue: () the sharpness λ before the first step of the first trial, on these samples.
-        eigenvalue: () λ in the first trial after the longest warm-up to the smallest rate; NaN if it diverged before.
+        final_loss: (warm-ups, learning rates) in nats, on at most 512 training samples, the same for all; NaN if the
+            training diverged.
+        survived: (warm-ups, learning rates) 1 or 0.
+        initial_eigenvalue: () the sharpness λ before the first step, on these samples.
+        eigenvalue: (learning rates,) λ at the end of the longest warm-up; NaN if the training does not survive.
 
     Args:
         batch_size: Samples a step.
         learning_rates: η.
         warmup_steps: W, of each warm-up; 0 for none.
         steps: Of each training.
-        trials: How many.
         kernel_scale: The initial kernels are multiplied by this: with larger ones the sharpness starts higher.
     """
 
@@ -62,7 +59,6 @@ class Survival(Experiment):
     learning_rates: tuple[float, ...] = ascending_field(positive_float)
     warmup_steps: tuple[int, ...] = ascending_field(warmup)
     steps: int = checked(positive_int)
-    trials: int = checked(positive_int, default=3)
     kernel_scale: float = checked(positive_float, default=1.0)
 
     def __post_init__(self):
@@ -74,47 +70,48 @@ class Survival(Experiment):
         check_batch_size(self.batch_size, dataset)
 
     def work(self, dataset):
-        steps = self.trials * len(self.learning_rates) * len(self.warmup_steps) * self.steps
-        products = 6 * PRODUCTS
+        steps = len(self.learning_rates) * len(self.warmup_steps) * self.steps
+        products = 3 * PRODUCTS * (1 + len(self.learning_rates))
         programs = frozenset([(SGD, self.batch_size, self.KIND), (self.KIND, "product")])
         samples = steps * self.batch_size + products * min(SAMPLES, len(dataset.x_train))
         return Work(samples, steps + products, programs=programs)
 
     def table(self, run):
-        survived = run["survived"].mean(axis=(1, 3))
-        return {f"survived, W = {steps}": survived[:, i] for i, steps in enumerate(self.warmup_steps)}
+        return {
+            f"survived, W = {steps}": run["survived"][:, i].mean(axis=1) for i, steps in enumerate(self.warmup_steps)
+        }
 
     def measure(self, context):
-        trainer, size, longest = context.trainer, self.batch_size, self.warmup_steps[-1]
+        trainer, scale = context.trainer, np.float32(self.kernel_scale)
+        initial = [w * scale if w.ndim > 1 else w for w in trainer.initial_weights(context.seed)]
+        samples, size = len(context.dataset.x_train), self.batch_size
+        epochs = -(-self.steps // (samples // size))
+        parts = [epoch_permutation(samples, context.seed, epoch)[: samples // size * size] for epoch in range(epochs)]
+        order = np.concatenate(parts)[: self.steps * size]
+        limit = np.log(context.dataset.classes) / 2
         data, shape = trainer.cached(train_subset, SAMPLES), (len(self.warmup_steps), len(self.learning_rates))
-        final_loss, eigenvalues = np.full((self.trials, *shape), np.nan), {}
-        for number, (trial, *cell) in enumerate(np.ndindex(final_loss.shape)):
-            yield number / final_loss.size, Result({}, progress=0.0)
-            if not any(cell):
-                initial, order = self.start(context, context.seed + MAX_SEEDS * trial)
+        trainer.set_weights(initial)
+        columns = {"final_loss": np.full(shape, np.nan), "initial_eigenvalue": sharpness(trainer, data)}
+        columns["eigenvalue"] = np.full(shape[1], np.nan)
+        longest = self.warmup_steps[-1]
+        for i, (warmup_steps, number) in enumerate((w, n) for w in range(shape[0]) for n in range(shape[1])):
+            yield i / np.prod(shape), Result({}, progress=0.0)
+            length, rate = self.warmup_steps[warmup_steps], self.learning_rates[number]
             trainer.set_weights(initial)
             trainer.set_optimizer()
-            if number == 0:
-                eigenvalues["initial_eigenvalue"] = sharpness(trainer, data)
-            warmup_steps, rate = self.warmup_steps[cell[0]], self.learning_rates[cell[1]]
-            rates = rate * np.minimum(1, np.arange(1, self.steps + 1) / max(1, warmup_steps))
+            rates = rate * np.minimum(1, np.arange(1, self.steps + 1) / max(1, length))
             # cut at the end of the longest warm-up, where the sharpness is measured
-            survives = train(trainer, order[: longest * size], size, rates[:longest])
-            if [trial, *cell] == [0, shape[0] - 1, 0]:
-                eigenvalues["eigenvalue"] = sharpness(trainer, data) if survives else np.nan
-            if survives and train(trainer, order[longest * size :], size, rates[longest:]):
-                final_loss[trial, *cell] = trainer.evaluate(*data)[0]
-        columns = {"final_loss": final_loss, "survived": final_loss < np.log(context.dataset.classes) / 2}
-        columns |= eigenvalues
+            if not train(trainer, order[: longest * size], size, rates[:longest]):
+                continue
+            at_end_of_warmup = trainer.get_weights()
+            if not train(trainer, order[longest * size :], size, rates[longest:]):
+                continue
+            columns["final_loss"][warmup_steps, number] = loss = trainer.evaluate(*data)[0]
+            if length == longest and loss < limit:
+                trainer.set_weights(at_end_of_warmup)
+                columns["eigenvalue"][number] = sharpness(trainer, data)
+        columns["survived"] = columns["final_loss"] < limit
         yield 1.0, Result({name: np.asarray(column, np.float32) for name, column in columns.items()})
-
-    def start(self, context, seed):
-        """Return the initial weights and the order of the samples of all steps."""
-        samples, size, scale = len(context.dataset.x_train), self.batch_size, np.float32(self.kernel_scale)
-        full = samples // size
-        parts = [epoch_permutation(samples, seed, epoch)[: full * size] for epoch in range(-(-self.steps // full))]
-        initial = [w * scale if w.ndim > 1 else w for w in context.trainer.initial_weights(seed)]
-        return initial, np.concatenate(parts)[: self.steps * size]
 
     def __str__(self):
         return f"{self.batch_size}: survival of {self.steps} steps"
