@@ -20,11 +20,12 @@ clock is the same for all.
 
 ## Experiment
 
-Batch sizes 16, 64 and 256 for 20 epochs from the same start:
+Batch sizes 16, 64 and 256 for 30 epochs from the same start:
 
 - *one learning rate*: 0.01 for all
 - *rate ∝ B*: 0.01 at 16, 0.04 at 64, 0.16 at 256
-- *wrong labels*: 16 and 256 at the rate 0.1, with four of ten training labels wrong, so that training overfits
+- *wrong labels*: 16 and 256 at the rate 0.1 for 20 epochs, with four of ten training labels wrong, so that training
+  overfits
 - *article*: its tables, as changes from their first row, in gray
 
 Three more of its sentences are tested. "Early stopping can be used to mitigate the impact of an inappropriate batch
@@ -40,7 +41,22 @@ is that a virtue? For which does early stopping help?
 
 ## Explanation
 
-To be written after the run, which decides what there is to explain.
+At one learning rate every halving of the batch raises the test accuracy, by 1.5 points on digits, because it doubles
+the steps. With the rate in proportion to B nothing is left of that: all end between 98.2 and 98.3 % on digits. So
+neither sentence is always true. What differed was η · steps, not the quality of the batch size. Table E, in which 256 is
+best, and table A, in which the loss hardly changes, fit the second rule at most.
+
+A smaller gap is no virtue. At one rate 256 has the smallest in the mean (three seeds of digits do not decide it), and
+both its accuracies are the lowest. Tables C, E and H come without a setting and without intervals, and H is not C − E:
+the two gray lines in the panel of the gap should be one.
+
+Early stopping cannot make up for a batch that is too large: such a run is late, and its best epoch is the last. WRONG
+
+At one rate the small batch trains less smoothly, by a factor of about 16, because its noise η / B is 16 times as large.
+With the rate in proportion the noise is equal, and now the *large* batch is rougher: its steps are nearer to the limit
+of stability (chapter 13). So the article's two sentences contradict each other, and the first is right at one rate only.
+The large batch takes about 15 times as many epochs to its final loss, since it takes 16 times fewer steps an epoch.
+SLOW
 
 ## In practice
 
@@ -72,10 +88,10 @@ accuracy, not by its gap.
 Version 0.1 tested the two misconceptions themselves, with a bound of 0.1 percentage points per doubling for both
 rules. The claim that all sizes end alike now has the margin of a tenth of the effect. Its MNIST result was known: 0.24
 points per doubling at one rate, 0.00 with the rate in proportion. The claims on the training accuracy and on table E
-were new in version 0.2, and their MNIST results were known too. Later the epochs became 20 in place of 30, and the
-batch sizes 32 and 128 were left out, to save time; with 30 a halving gained 1.5 [1.2, 1.8] points on digits at one
-rate, and 0.005 [-0.031, 0.041] of that was left in proportion. The claims on early stopping, roughness and slow-down
-were added then, with their bounds before the run.
+were new in version 0.2, and their MNIST results were known too. Later the batch
+sizes 32 and 128 were left out to save time; with them 0.005 [-0.031, 0.041] of the effect was left on digits. The claims
+on early stopping, roughness and slow-down were added then, with their bounds before they were computed. For an hour the
+epochs were 20: 0.03 [-0.04, 0.10] of the effect was left, which the bound of a tenth does not decide.
 """
 
 import numpy as np
@@ -92,13 +108,13 @@ ARTICLE = {  # at batch sizes 16, 32, 64, 128 and 256
 }
 
 
-def experiments(batch_sizes=(16, 64, 256), learning_rate=0.01, epochs=20, label_noise=0.4):
+def experiments(batch_sizes=(16, 64, 256), learning_rate=0.01, epochs=30, label_noise=0.4):
     sizes = sorted(batch_sizes)
     return {
         "one learning rate": {size: Recipe.sgd(size, learning_rate, epochs) for size in sizes},
         "rate ∝ B": {size: Recipe.sgd(size, learning_rate * size / sizes[0], epochs) for size in sizes},
         "wrong labels": {
-            size: Recipe.sgd(size, 10 * learning_rate, epochs, label_noise=label_noise)
+            size: Recipe.sgd(size, 10 * learning_rate, max(1, 2 * epochs // 3), label_noise=label_noise)
             for size in (sizes[0], sizes[-1])
         },
     }

@@ -45,20 +45,19 @@ and without warm-up. Single seeds change sides, so three seeds cannot exclude a 
 The longer warm-up survives exactly what the shorter one does.
 
 The reason is in the start. λ is about 7 there, so 2 / λ is 0.28. Without any warm-up, training survives four times
-that: the first steps are catapults. The loss is a cross-entropy, whose gradient with respect to the logits is bounded,
-so a step that is too long does not grow as on a parabola, and λ has the time to fall. After 30 steps of warm-up λ is 3
-to 11 at all rates, hardly less than at the start. So the start is not the sharpest place, and what ends training at
-1.6 is not the start. Kalra and Barkeshli describe this case too: choosing the first rate so that it catapults can make
-a warm-up unnecessary.
+that: the first steps are catapults. A likely reason, not tested here: the gradient of the cross-entropy with respect
+to the logits is bounded, so a deviation does not grow as on a parabola, and λ has the time to fall. After 30 steps of
+warm-up λ is 3 to 11 at all rates, hardly less than at the start. So the start is not the sharpest place, and what ends
+training at 1.6 is not the start. Kalra and Barkeshli describe this case too: choosing the first rate so that it
+catapults can make a warm-up unnecessary.
 
 At the sharper start λ is 150 to 210. A warm-up has something to do there: all of its ends have a λ below 50. The limit
 rises from 0.66 to 0.83 in the mean, but it differs so much between seeds that three do not decide it. And even here
 the catapult does most of the work: without a warm-up, training survives more than fifty times 2 / λ.
 
-With batches of 16 the limit is lower than with 128, since single batches are sharper than their mean, and warm-up does
-not raise it visibly. So warm-up is not a remedy for large batches as such. This network has three layers and a good
-initialization. Deep networks without either are where Gilmer et al. find the large effect, and this chapter cannot
-show it.
+With batches of 16 the limit is lower, since single batches are sharper than their mean (chapter 13), and warm-up does
+not raise it visibly. Gilmer et al. report that a warm-up stabilizes training as much as normalization layers or a
+better initialization. This network of three layers needs neither, so this chapter cannot show that.
 
 ## In practice
 
