@@ -32,7 +32,20 @@ which does not include the compiler.
 
 ## Explanation
 
-To be written after the run, which decides how much of the constant part is compiling.
+On digits and two idle processor cores an epoch takes 0.10 seconds at batch size 16 and 0.06 from 128 on (the times are
+those of the run under History). Up to there, samples share the overhead of a step, which reads and writes 1.1 million
+weights. From there on only the arithmetic is left. A GPU computes thousands of products at once and idles at small
+batches, so its t₀ / t₁ is far larger: the article's factor of 2.8 is possible there, and is not reached here.
+
+Memory grows with the batch on digits, from 69 MB at 16 to about 105 MB at 1024. The slope is 33 kB per sample, where
+the formula has 17 for the outputs and their gradients; the program holds further copies. But the larger part, about 70
+MB, does not depend on the batch, and 69 % of it is reached before the first step: that is the compiler, at 50 MB
+whatever the batch is. The weights were there before, their gradients need 5 MB, and the rest are buffers of the
+process. On a GPU the compiler works in the memory of the host. So there, and with larger models, the outputs dominate
+sooner, and the article's comparison table, with twice the memory for twice the batch, is possible for outputs alone.
+
+Tables G and D are impossible for one model on any machine: a larger batch has more outputs to store and nothing less,
+and no weight of this network depends on the batch.
 
 ## In practice
 
@@ -124,7 +137,7 @@ def figure(runs, fig):
     count.plot(PARAMETERS.keys(), np.array([*PARAMETERS.values()]) - PARAMETERS[16], "--", color="gray", linewidth=1.2)
     time.set(ylabel="seconds per epoch")
     space.set(ylabel="memory (MB)", ylim=(0, 1.5 * np.nanmax(memory, initial=1e-3)))
-    count.set(ylabel="number of parameters, minus the first", ylim=(-9, 9))
+    count.set(ylabel="parameters, minus those of the first", ylim=(-9, 9))
 
 
 def verdicts(runs):
