@@ -159,8 +159,8 @@ def figure(runs, fig):
             for j, rate in enumerate(run.experiment.learning_rates):
                 count = survived[:, i, j].sum()
                 cells[str(steps), f"{rate:g}"] = count, f"{count:.0f}"
-        plots.heatmap(axes, cells, f"of {len(survived)} seeds")
-        axes.set(title=f"{name}, B = {run.experiment.batch_size}: trainings that survive")
+        plots.heatmap(axes, cells, f"survive, of {len(survived)}")
+        axes.set(title=f"{name}, B = {run.experiment.batch_size}")
         axes.set(xlabel="learning rate η", ylabel="warm-up W (steps)")
     for name, color in COLORS.items():
         run = runs[name]
@@ -171,7 +171,7 @@ def figure(runs, fig):
             plots.note(sharp.axhline(start, color=color, linestyle=":", linewidth=1), "dotted: λ at the start")
     sharp.plot(rates, 2 / rates, "--", color="gray", label="2 / η")
     steps = run.experiment.warmup_steps[-1]
-    sharp.set(title=f"after {steps} steps of warm-up, each seed")
+    sharp.set(title=f"λ after {steps} warm-up steps")
     sharp.set(xlabel="learning rate η", ylabel="sharpness λ", xscale="log", yscale="log")
 
 
