@@ -22,6 +22,7 @@ from .experiments.recipe import Recipe as Recipe
 from .experiments.sharpness import Sharpness as Sharpness
 from .experiments.single_batches import SingleBatches as SingleBatches
 from .experiments.step_norms import StepNorms as StepNorms
+from .experiments.survival import Survival as Survival
 from .experiments.time_to_target import TimeToTarget as TimeToTarget
 from .experiments.time_to_target import steps_and_best as steps_and_best
 from .lab import Lab as Lab
