@@ -66,9 +66,8 @@ class Branching(Experiment):
         super().__post_init__()
         for size in self.batch_sizes:
             if self.samples % size:
-                raise InvalidInput(
-                    f"samples must be a multiple of every batch size, such as {size}; not {self.samples}"
-                )
+                text = f"samples must be a multiple of every batch size; {self.samples} is not one of {size}"
+                raise InvalidInput(text)
         for point in self.checkpoints:
             if point % self.samples:
                 raise InvalidInput(f"checkpoints must be multiples of samples, {self.samples}; not {point}")
