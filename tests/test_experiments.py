@@ -41,7 +41,7 @@ TINY = [
     SingleBatches(START, batch_sizes=(1, 16), draws=5),
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
     NoiseScale(START, 8, 64, batches=2),
-    Branching((8, 16), 0.1, (0, 64), 32, noise_steps=2, noise_parts=2),
+    Branching((8, 16), 0.1, (0, 64), 32, noise_steps=2, noise_batch_size=16),
     ConvexDescent((1, 8), (0.5, 1.0)),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),

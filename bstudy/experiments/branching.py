@@ -34,8 +34,8 @@ class Branching(Experiment):
     training has the smallest batch size. Its samples are those of a Recipe: one permutation for each epoch.
 
     Each checkpoint also starts some steps of the training that measure the gradient noise. Every step estimates tr Σ
-    and ‖g‖² as NoiseScale does, from `noise_parts` batches of independent samples, and moves by the gradient of the
-    first of them.
+    and ‖g‖² as NoiseScale does, from two large batches of independent samples, and moves by the gradient of the first
+    samples, as many as the training's batch has.
 
     Columns:
         checkpoint_loss: (checkpoints,) in nats, on a fixed random subset of at most 10,000 training samples.
@@ -49,7 +49,7 @@ class Branching(Experiment):
         samples: Of each branch: a multiple of every batch size, and a divisor of every checkpoint.
         repeats: Number of branches at each batch size. Each repeat sees the samples that follow those of the last.
         noise_steps: Number of steps.
-        noise_parts: Number of batches a step.
+        noise_batch_size: Samples of each of the two batches.
     """
 
     KIND = "branching"
@@ -60,7 +60,7 @@ class Branching(Experiment):
     samples: int = checked(positive_int)
     repeats: int = checked(positive_int, default=2)
     noise_steps: int = checked(positive_int, default=100)
-    noise_parts: int = checked(positive_int, default=8)
+    noise_batch_size: int = checked(positive_int, default=128)
 
     def __post_init__(self):
         super().__post_init__()
@@ -71,8 +71,8 @@ class Branching(Experiment):
         for point in self.checkpoints:
             if point % self.samples:
                 raise InvalidInput(f"checkpoints must be multiples of samples, {self.samples}; not {point}")
-        if self.noise_parts < 2:
-            raise InvalidInput(f"noise_parts must be at least 2, not {self.noise_parts}")
+        if self.noise_batch_size < self.batch_size:
+            raise InvalidInput(f"noise_batch_size must be at least {self.batch_size}, not {self.noise_batch_size}")
 
     @property
     def batch_size(self) -> int:
@@ -89,11 +89,12 @@ class Branching(Experiment):
     def work(self, dataset):
         points, subset = len(self.checkpoints), min(len(dataset.x_train), TRAIN_EVAL_SAMPLES)
         branches = points * self.repeats
-        noise = points * self.noise_steps * self.noise_parts
-        samples = self.checkpoints[-1] + branches * self.samples * len(self.batch_sizes) + noise * self.batch_size
-        steps = self.checkpoints[-1] / self.batch_size + noise
+        noise = points * self.noise_steps  # three gradients each
+        samples = self.checkpoints[-1] + branches * self.samples * len(self.batch_sizes)
+        samples += noise * (self.batch_size + 2 * self.noise_batch_size)
+        steps = self.checkpoints[-1] / self.batch_size + 3 * noise
         steps += branches * sum(self.samples / size for size in self.batch_sizes)
-        programs = frozenset((self.KIND, size, self.samples) for size in (*self.batch_sizes, self.noise_parts))
+        programs = frozenset((self.KIND, size, self.samples) for size in (*self.batch_sizes, self.noise_batch_size))
         evaluated = subset * (points + branches * len(self.batch_sizes))
         return Work(samples, steps, evaluated, programs=programs)
 
@@ -186,19 +187,19 @@ class _Branching:
 
     def measure_noise(self, point):
         """Fill the two columns of the noise at this checkpoint."""
-        experiment, size, parts = self.experiment, self.experiment.batch_size, self.experiment.noise_parts
+        experiment, size = self.experiment, self.experiment.noise_batch_size
         self.trainer.optimizer.learning_rate = experiment.learning_rate
         steps_per_call = min(experiment.noise_steps, NOISE_STEPS_PER_CALL)
-        take_steps = self.trainer.cached(make_noise_function, size, parts, steps_per_call)
-        shape = experiment.noise_steps, parts * size
-        random = np.random.default_rng([self.seed, point, parts])
+        take_steps = self.trainer.cached(make_noise_function, experiment.batch_size, size, steps_per_call)
+        random = np.random.default_rng([self.seed, point, size])
+        shape = experiment.noise_steps, 2 * size
         rows = random.integers(len(self.trainer.dataset.x_train), size=shape, dtype=np.int32)
         rows = np.concatenate([rows, rows[: -len(rows) % steps_per_call]])  # so that the last call is a full one
         for first in range(0, experiment.noise_steps, steps_per_call):
             values = take_steps(*self.trainer.training_data, tf.constant(rows[first : first + steps_per_call]))
-            of_parts, of_all = (value.numpy().astype(float) for value in values)
+            of_one, of_both = (value.numpy().astype(float) for value in values)
             here = slice(first, first + steps_per_call)
-            estimates = noise_estimates(of_parts, of_all, size, parts * size)
+            estimates = noise_estimates(of_one, of_both, size, 2 * size)
             for name, estimate in zip(("noise_trace", "squared_gradient_norm"), estimates, strict=True):
                 column = self.columns[name][self.done, here]
                 column[:] = estimate[: len(column)]
@@ -210,31 +211,27 @@ class _Branching:
         return Result(self.columns, self.checkpoint.state, self.checkpoint.metadata, 1.0, bool(np.isnan(base).any()))
 
 
-def make_noise_function(trainer: Trainer, size: int, parts: int, steps: int):
-    """Return a compiled function of drawn rows (steps, parts · size): steps by the gradient of the first part.
+def make_noise_function(trainer: Trainer, batch_size: int, size: int, steps: int):
+    """Return a compiled function of drawn rows (steps, 2 · size): steps by the gradient of the first `batch_size` rows.
 
-    It returns two tensors (steps,), before each step: the mean of ‖G‖² over the parts, and ‖G‖² of all together.
+    It returns two tensors (steps,), before each step: the mean of ‖G‖² over both halves, and ‖G‖² of all rows.
     """
     model, variables = trainer.model, trainer.model.trainable_variables
 
-    def gradients_of(x, y, rows, part):
-        return loss_and_gradients(model, variables, *take_rows(x, y, tf.slice(rows, [part * size], [size])))[1]
+    def gradients_of(x, y, rows, first, count):
+        rows = tf.reshape(tf.slice(rows, first, [1, count]), [count])  # a static shape, which take_rows needs
+        return loss_and_gradients(model, variables, *take_rows(x, y, rows))[1]
 
     @tf.function(jit_compile=trainer.use_xla)
     def take_steps(x, y, rows):
         columns = [tf.TensorArray(tf.float32, steps) for _ in range(2)]
         i = tf.constant(0)
         while i < steps:
-            first = gradients_of(x, y, rows[i], 0)
-            mean, total, part = squared_norm(first) / parts, [gradient / parts for gradient in first], tf.constant(1)
-            while part < parts:
-                gradients = gradients_of(x, y, rows[i], part)
-                mean += squared_norm(gradients) / parts
-                total = [before + gradient / parts for before, gradient in zip(total, gradients, strict=True)]
-                part += 1
-            values = mean, squared_norm(total)
+            halves = [gradients_of(x, y, rows, [i, start], size) for start in (0, size)]
+            mean = [(one + other) / 2 for one, other in zip(*halves, strict=True)]
+            values = sum(map(squared_norm, halves)) / 2, squared_norm(mean)
             columns = [column.write(i, value) for column, value in zip(columns, values, strict=True)]
-            trainer.optimizer.apply(first, variables)
+            trainer.optimizer.apply(gradients_of(x, y, rows, [i, 0], batch_size), variables)
             i += 1
         return [column.stack() for column in columns]
 
