@@ -150,29 +150,33 @@ def figure(runs, fig):
     ratios, critical, noise = along_the_run(runs)
     experiment = runs["branches"].experiment
     points, sizes = np.array(experiment.checkpoints), np.array(experiment.batch_sizes)
-    for values, color, label in ((noise, "C0", "noise scale"), (critical, "C1", "critical batch size, by branching")):
+    for values, color, label in ((noise, "C0", "noise scale"), (critical, "C1", "critical batch size")):
         mean, low, high = plots.mean_and_band(np.where(np.isfinite(values), values, np.nan), "log")
         growth.plot(points, mean, "o-", markersize=3, color=color, label=label)
         plots.note(growth.fill_between(points, low, high, color=color, alpha=0.2, linewidth=0), plots.SEEDS_BAND)
     growth.set_xscale("symlog", linthresh=experiment.samples, linscale=0.5)
-    growth.set(title="along the training", xlabel="samples seen", ylabel="samples")
+    growth.set(title="along the training", xlabel="samples seen", ylabel="batch size")
     if np.nanmax(noise, initial=0) > 0:
         growth.set_yscale("log")
 
-    for i, color, when in ((0, "C2", "at the start"), (-1, "C4", f"after {points[-1]:,} samples")):
-        plots.by_batch_size(branch, sizes, ratios[:, i], color=color, label=f"branches {when}")
+    for i, color, when in ((0, "C2", "start"), (-1, "C4", "end")):
+        plots.by_batch_size(branch, sizes, ratios[:, i], color=color)
+        means = plots.mean_and_band(ratios[:, i], "log")[0]
+        last = np.flatnonzero(means < SHOWN_RATIOS[1])[-1:]
+        for x, y in zip(sizes[last], means[last], strict=True):
+            branch.annotate(when, (x, y), (-8, 12), textcoords="offset points", ha="right", color=color)
     branch.axhline(1 + TOLERANCE, color="gray", linestyle="--", label=f"tolerance of {100 * TOLERANCE:g} %")
     branch.set(title="branches", ylabel=f"loss, relative to B = {sizes[0]}", ylim=SHOWN_RATIOS)
 
     sizes, steps, step_seconds = to_target(runs)
     minimum, fitted, t_0, t_1 = time_law(runs)
-    plots.by_batch_size(time, sizes, steps * step_seconds, color="C3", label="measured time to the target")
+    plots.by_batch_size(time, sizes, steps * step_seconds, color="C3", label="measured")
     law = (minimum * (1 + fitted / sizes[:, None])).mean(axis=1) * (t_0 + t_1 * sizes)
     time.plot(sizes, law, ":", color="gray", label="T(B)")
     if (best := np.sqrt(fitted.mean() * t_0 / t_1)) > 0:  # NaN if a run did not reach the target
         time.axvline(best, color="gray", linewidth=1, label=f"√(B_crit t₀ / t₁) = {best:.0f}")
     (accuracy,) = {run.experiment.accuracy for run in runs["target"][sizes[0]].values()}
-    time.set(title="training time", ylabel=f"seconds to {accuracy:g} %")
+    time.set(title="time to the target", ylabel=f"seconds to {accuracy:g} %")
 
 
 def verdicts(runs):
