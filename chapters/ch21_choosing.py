@@ -187,20 +187,22 @@ def verdicts(runs):
     growth = critical[:, -1] / critical[:, 0]
     source = {"scale": "log", "source": "Merrill et al."}
     yield claim(text, growth, above=2, otherwise=otherwise, answer=True, **source)
-    distance = np.exp(np.abs(np.log(noise / critical)).mean(axis=1))
+    excess = np.exp(np.log(noise / critical).mean(axis=1))
     yield claim(
-        "The noise scale is near it, typically within a factor of 4.",
-        distance,
-        below=4,
+        "The noise scale is larger, on average over the training.",
+        excess,
+        above=1,
         scale="log",
-        otherwise="The noise scale is not near it, but typically off by more than a factor of 4.",
+        otherwise="The noise scale is not larger, on average over the training.",
         answer=True,
-        source="McCandlish et al.",
         advice=(
+            "Take the noise scale over many steps for an upper estimate of the useful batch size, and branch to check it.",
             "Measure the noise scale over many steps in place of training at many batch sizes.",
-            "Do not take the noise scale for the critical batch size: branch, and compare two batch sizes.",
         ),
     )
+    distance = np.exp(np.abs(np.log(noise / critical)).mean(axis=1))
+    text = "The noise scale is near it, typically within a factor of 4."
+    yield claim(text, distance, below=4, scale="log", source="McCandlish et al.")
     risen = noise[:, -1] / noise[:, 0]
     yield claim("The noise scale more than doubles along the training.", risen, above=2, scale="log")
     text = "The noise scale rises by the same factor as the critical batch size, to a factor of 2."
