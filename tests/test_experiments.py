@@ -56,8 +56,8 @@ PINNED = {
     ("branching", 1): {
         "checkpoint_loss": 0.9421308,
         "loss": 0.7348765,
-        "noise_trace": 5.074425,
-        "squared_gradient_norm": 0.4361558,
+        "noise_trace": 3.05645,
+        "squared_gradient_norm": 0.7049436,
     },
     ("convex_descent", 1): {
         "squared_distance": 10.35631,
