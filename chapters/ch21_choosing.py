@@ -61,7 +61,9 @@ Branching has a weakness of its own. At the last checkpoint a branch of 16 lower
 that learns nothing is within the tolerance of 10 %. There it detects only instability. The rise does not rest on the
 exact tolerance: with 5 % or 20 % it is 8 to 13-fold as well. But 1 % is less than two orders of the samples differ.
 
-TIME
+Up to the target, the branches are near the B_crit that is fitted to the steps of chapter 16: 0.9 times, where the fit
+gives about 30. Two direct measurements agree. The batch size nearest to √(B_crit t₀ / t₁), about 40, is the fastest of
+the four in all seeds. A batch of 16 takes less than twice its time, and 1024 ten times.
 
 ## In practice
 
