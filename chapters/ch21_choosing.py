@@ -192,9 +192,9 @@ def figure(runs, fig):
     for i, color, when in ((0, "C2", "start"), (-1, "C4", "end")):
         plots.by_batch_size(branch, sizes, ratios[:, i], color=color)
         means = plots.mean_and_band(ratios[:, i], "log")[0]
-        last = np.flatnonzero(means < SHOWN_RATIOS[1])[-1:]
+        last = np.flatnonzero(means < np.mean(SHOWN_RATIOS))[-1:]
         for x, y in zip(sizes[last], means[last], strict=True):
-            branch.annotate(when, (x, y), (-8, 12), textcoords="offset points", ha="right", color=color)
+            branch.annotate(when, (x, y), (-8, 24), textcoords="offset points", ha="right", color=color)
     branch.axhline(1 + TOLERANCE, color="gray", linestyle="--", label=f"tolerance of {100 * TOLERANCE:g} %")
     branch.set(title="branches", ylabel=f"loss, relative to B = {sizes[0]}", ylim=SHOWN_RATIOS)
 
