@@ -9,6 +9,9 @@ from .experiments.base import Runs as Runs
 from .experiments.base import leaves as leaves
 from .experiments.base import map_leaves as map_leaves
 from .experiments.base import stack as stack
+from .experiments.branching import Branching as Branching
+from .experiments.branching import geometric_mean as geometric_mean
+from .experiments.branching import largest_tolerated as largest_tolerated
 from .experiments.convex_descent import ConvexDescent as ConvexDescent
 from .experiments.cost import Cost as Cost
 from .experiments.cost import Throughput as Throughput

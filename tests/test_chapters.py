@@ -46,7 +46,7 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
 }
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[25] = {"small_batch_size": 8, "large_batch_size": 32, "learning_rates": (0.1, 0.3), "steps": 40}
-TINY[21] = TINY[16] | {"noise_epochs": (1, 2)}
+TINY[21] = TINY[16] | {"checkpoints": (32, 64), "branch_samples": 32}
 TINY |= {number: {"large_batch_size": 32, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
@@ -240,14 +240,12 @@ def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_la
     assert {each.why for each in of_target} == {"1 of 2 seeds did not reach the target"}
 
 
-def test_the_noise_scale_of_a_run_that_diverged_is_not_compared(make_lab):
+def test_the_critical_batch_size_of_a_run_that_diverged_is_not_compared(make_lab):
     page = build_tiny(CHAPTERS[21], make_lab(2))
-    noise = page.runs["noise"]
-    late = {max(noise): with_second_seed(noise[max(noise)], np.nan, diverged=True)}
-    runs = page.runs | {"noise": noise | late, "run": with_second_seed(page.runs["run"], np.nan, diverged=True)}
+    runs = page.runs | {"branches": with_second_seed(page.runs["branches"], np.nan, diverged=True)}
     with warnings.catch_warnings(action="ignore"):
-        grows = next(each for each in page.chapter.module.verdicts(runs) if each.claim.startswith("The noise scale g"))
-    assert grows.finding == "Diverged in 1 of 2 seeds: The noise scale grows along the run."
+        grows, *_ = page.chapter.module.verdicts(runs)
+    assert grows.finding.startswith("Diverged in 1 of 2 seeds: Measured by branching")
 
 
 def test_rules_are_not_compared_if_no_run_reached_the_target(make_lab):

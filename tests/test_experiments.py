@@ -10,6 +10,7 @@ import pytest
 
 import bstudy
 from bstudy import (
+    Branching,
     ConvexDescent,
     Cost,
     Evaluation,
@@ -41,6 +42,7 @@ TINY = [
     SingleBatches(START, batch_sizes=(1, 16), draws=5),
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
     NoiseScale(START, 8, 64, batches=2),
+    Branching((8, 16), 0.1, (0, 64), 32, noise_steps=2, noise_batch_size=16),
     ConvexDescent((1, 8), (0.5, 1.0)),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
@@ -53,6 +55,12 @@ TINY = [
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
 # (kind, version): a weighted mean of each column; None for what is never the same
 PINNED = {
+    ("branching", 1): {
+        "checkpoint_loss": 0.9421308,
+        "loss": 0.7348765,
+        "noise_trace": 3.05645,
+        "squared_gradient_norm": 0.7049436,
+    },
     ("convex_descent", 1): {
         "squared_distance": 10.35631,
         "predicted": 1.004197,

@@ -76,19 +76,28 @@ class NoiseScale(Experiment):
             random = np.random.default_rng([context.seed, len(traces), large])
             rows = random.integers(len(context.dataset.x_train), size=large, dtype=np.int32)
             of_small, of_large = map(float, squared_norms(*trainer.training_data, tf.constant(rows)))
-            traces.append((of_small - of_large) / (1 / small - 1 / large))
-            squares.append((large * of_large - small * of_small) / (large - small))
+            trace, square = noise_estimates(of_small, of_large, small, large)
+            traces.append(trace)
+            squares.append(square)
 
     def __str__(self):
         return f"noise scale after {self.trained}"
 
 
+def noise_estimates(of_small, of_large, small: int, large: int) -> tuple:
+    """Return the unbiased estimates of tr Σ and ‖g‖² from the mean ‖G‖² of batches of two sizes."""
+    trace = (of_small - of_large) / (1 / small - 1 / large)
+    return trace, (large * of_large - small * of_small) / (large - small)
+
+
+def squared_norm(gradients):
+    """Return ‖G‖² of a list of tensors as one vector."""
+    return tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients])
+
+
 def make_squared_norms(trainer: Trainer, size: int, parts: int):
     """Return a compiled function of drawn rows: the mean of ‖G‖² over their parts, and ‖G‖² of all together."""
     model, variables = trainer.model, trainer.model.trainable_variables
-
-    def squared_norm(gradients):
-        return tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients])
 
     @tf.function(jit_compile=trainer.use_xla)
     def squared_norms(x, y, rows):
