@@ -24,7 +24,8 @@ from bstudy.experiments.noise_scale import NoiseScale
 from bstudy.experiments.recipe import Phase, Recipe
 from bstudy.lab import Lab
 from bstudy.models import ModelSpec
-from bstudy.progress import format_duration
+from bstudy.processes import in_notebook
+from bstudy.progress import CellLine, format_duration
 from bstudy.rendering import show_cell
 from bstudy.stats import noise_scale, noise_scale_interval
 from bstudy.tables import Cell, Row, Table
@@ -58,7 +59,7 @@ class Speed:
     limit: str  # why no larger batch size was tried, in a sentence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Advice:
     """The measurements for one dataset, model and optimizer on this machine, and what follows from them."""
 
@@ -183,6 +184,9 @@ class Advice:
         """On what it was measured, and how long that took."""
         return f"{self.dataset}, {self.model}, {self.optimizer}, in {format_duration(self.seconds)}"
 
+    def __repr__(self):
+        return f"<Advice: {self.recommendation}>"
+
     def _repr_html_(self) -> str:
         cells = ((size, dict(zip(COLUMNS, texts, strict=True))) for size, texts in self.rows())
         rows = [
@@ -234,21 +238,22 @@ class Advice:
         }
 
 
-def advise(
-    lab: Lab, optimizer: str = "sgd", budget: float = 120.0, log: Callable[[str], None] = lambda text: None
-) -> Advice:
+def advise(lab: Lab, optimizer: str = "sgd", budget: float = 120.0, log: Callable[[str], None] | None = None) -> Advice:
     """Measure what an Advice needs. Stored results are not measured again.
 
     Args:
         lab: With the data, the model and the store.
         optimizer: "sgd" or "adam".
         budget: About how many seconds to measure.
-        log: Called with what is measured next.
+        log: Called with what is measured next; in a notebook, by default, one line shows it.
 
     Raises:
         InvalidInput: the dataset has too few samples.
     """
     started = time.monotonic()
+    if log is None:
+        line = CellLine() if in_notebook() else None
+        log = (lambda text: line.show(f"Measuring {text} ...")) if line else lambda text: None
     samples = len(lab.dataset.x_train)
     if samples < 2 * SMALL_BATCH_SIZE:
         raise InvalidInput(

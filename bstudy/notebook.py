@@ -106,16 +106,15 @@ def commented(command: str, chapter: Chapter, setting: Setting) -> list[str]:
     try:
         if words[:3] != ["bstudy", "chapter", str(chapter.number)] or len(words) % 2 == 0:
             raise InvalidInput("not a run of this chapter")
-        settings = [f"{name.removeprefix('--')}={value}" for name, value in options]
+        settings = [f"{name.removeprefix('--').replace('-', '_')}={value}" for name, value in options]
         changed = replace(setting, parameters=chapter.with_settings(settings, setting.parameters))
     except InvalidInput:  # another command, or an option of the command: it is run as it is
         return ["# Remove the # to run it.", f"# !{' '.join(words)}"]
-    arguments = experiments_call(chapter, changed)
-    return [
-        "# Remove each # to run it.",
-        *(f"# {line}" for line in f"changed = lab.run({arguments})".splitlines()),
-        f"# display(draw(figure, changed, {quoted(', '.join(settings))}), Claims(verdicts(changed)))",
-    ]
+    code = (
+        f"changed = lab.run({experiments_call(chapter, changed)})\n"
+        f"display(draw(figure, changed, {quoted(', '.join(settings))}), Claims(verdicts(changed), published=False))"
+    )
+    return ["# Remove each # to run it.", *(f"# {line}" for line in code.splitlines())]
 
 
 def quoted(text: str) -> str:

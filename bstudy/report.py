@@ -51,7 +51,7 @@ class RecordedColumns(UserDict):
         return column
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A chapter with its results on one dataset."""
 
@@ -123,6 +123,9 @@ class Report:
     def draw(self) -> Figure:
         """Return the chapter's figure, in the current style."""
         return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.headline, self.footer)
+
+    def __repr__(self):
+        return f"<Report of chapter {self.chapter.number}: {self.headline}>"
 
     def _repr_html_(self) -> str:
         with plots.style("page"):

@@ -266,14 +266,20 @@ class Runs:
         return f"<Runs of {self.experiment}, seeds {', '.join(map(str, self.seeds))}>"
 
     def _repr_html_(self) -> str:
-        return show_cell(tables=build_tables([Entry((), self, self.table(), {})]))
+        return show_cell(tables=build_tables([Entry((), self, self._shown(), {})]))
+
+    def _shown(self):
+        try:
+            return self.table()
+        except KeyError:  # the runs of a page have only the columns that the page reads
+            return {name: self.final(name) for name, column in self.columns.items() if column.ndim < 3}
 
 
 class Results(dict):
     """Nested dicts of Runs. A notebook shows them as tables: the mean over seeds with its 95 % interval."""
 
     def _repr_html_(self) -> str:
-        entries = (Entry(path, run, run.table(), {}) for path, run in leaves(self).items())
+        entries = (Entry(path, run, run._shown(), {}) for path, run in leaves(self).items())
         return show_cell(tables=build_tables(entries))
 
 
