@@ -1,9 +1,14 @@
 """The command that lists, prints and deletes stored results: results."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bstudy import options
 from bstudy.errors import BstudyError, InvalidInput, printable
+
+if TYPE_CHECKING:
+    from bstudy.store import Store
 
 
 @click.command()
@@ -19,34 +24,45 @@ def results(key, clear, yes):
 
     store = Store()
     store.remove_temporary_files()
-    keys, folder = store.keys(key), printable(store.folder)
+    keys = store.keys(key)
     if key and len(keys) != 1:
         raise InvalidInput(
             f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists all"
         )
     if clear:
-        what = f"{len(keys)} stored result{'s' * (len(keys) != 1)}"
-        if yes or click.confirm(f"Delete {what} in {folder}?", err=True):
-            for each in keys:
-                store.remove(each)
-            click.echo(f"Deleted {what}.")
+        delete(store, keys, yes)
         return
     for each in keys:
-        try:
-            result = store.read(each)
-        except BstudyError as error:  # the others can still be listed
-            click.echo(f"bstudy: {error}", err=True)
-            continue
-        if result is not None:
-            done = "" if result.complete else f", {100 * result.progress:.0f} % done"
-            about = dict.fromkeys(("dataset", "model", "seed", "kind", "label"), "?") | result.metadata
-            model = "" if about["model"] == "mlp" else f", {about['model']}"
-            setting = f"{about['dataset']}{model}  seed {about['seed']}"
-            click.echo(f"{each[:10]}  {setting}  {about['kind']}: {about['label']}{done}")
-            if key:
-                from bstudy.report import to_json
-
-                last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
-                click.echo(to_json(result.metadata | {"last values": last}), nl=False)
+        show(store, each, with_numbers=bool(key))
     if not key:
-        click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {folder}")
+        click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {printable(store.folder)}")
+
+
+def delete(store: "Store", keys: list[str], yes: bool) -> None:
+    """Delete the results of these keys, after a question."""
+    what = f"{len(keys)} stored result{'s' * (len(keys) != 1)}"
+    if yes or click.confirm(f"Delete {what} in {printable(store.folder)}?", err=True):
+        for each in keys:
+            store.remove(each)
+        click.echo(f"Deleted {what}.")
+
+
+def show(store: "Store", key: str, with_numbers: bool) -> None:
+    """Print a line about a result, and its last values if asked."""
+    try:
+        result = store.read(key)
+    except BstudyError as error:  # the others can still be listed
+        click.echo(f"bstudy: {error}", err=True)
+        return
+    if result is None:
+        return
+    done = "" if result.complete else f", {100 * result.progress:.0f} % done"
+    about = dict.fromkeys(("dataset", "model", "seed", "kind", "label"), "?") | result.metadata
+    model = "" if about["model"] == "mlp" else f", {about['model']}"
+    setting = f"{about['dataset']}{model}  seed {about['seed']}"
+    click.echo(f"{key[:10]}  {setting}  {about['kind']}: {about['label']}{done}")
+    if with_numbers:
+        from bstudy.report import to_json
+
+        last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
+        click.echo(to_json(result.metadata | {"last values": last}), nl=False)
