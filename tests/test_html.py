@@ -202,6 +202,26 @@ def test_a_figure_is_described_in_words(book):
     assert f"8 at 0.01: {first:.3g} to {last:.3g}" in described
 
 
+def test_the_numbers_of_a_figure_are_folded_next_to_it(book, read):
+    page = book.pages[0]
+    text = (book.folder / page.name).read_text(encoding="utf-8")
+    figure = text[text.index("<figure>") : text.index("</figure>")]
+    assert figure.count("<details") == 1
+    assert figure.count("<caption>") == len(page.data) == 2
+    assert page.data[0].headings == ("epoch", "8 at 0.01", "32 at 0.01", "32 at 0.1")
+    for values in page.data[0].rows:
+        assert all(value in read[page.name].text for value in values)
+
+
+def test_the_python_page_has_every_name_and_its_columns_as_a_list(read):
+    page = read["api.html"]
+    assert {"Lab", "Lab.run", "Recipe.sgd", "claim", "curve"} <= page.ids
+    assert "#Recipe" in page.links
+    assert "api.html" in read["index.html"].links
+    assert "Args:" not in page.text
+    assert "`" not in page.text
+
+
 def test_a_page_has_the_code_of_its_chapter_and_explains_its_parameters(book, read):
     found, text = book.pages[0].chapter, read["ch02.html"].text
     docstring, code = Path(found.module.__file__).read_text(encoding="utf-8").removeprefix('"""').split('"""', 1)

@@ -173,3 +173,11 @@ def test_outside_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_a_second_signal_does_not_end_the_kernel_of_a_notebook(monkeypatch):
+    monkeypatch.setattr("bstudy.runner.in_notebook", lambda: True)
+    with pytest.raises(KeyboardInterrupt), graceful_shutdown(str) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        signal.raise_signal(signal.SIGINT)
