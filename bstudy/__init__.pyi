@@ -1,10 +1,14 @@
 from . import plots as plots
 from . import stats as stats
 from .claims import Claim as Claim
+from .claims import Claims as Claims
 from .claims import claim as claim
 from .data import Dataset as Dataset
 from .data import load as load
+from .drawing import Drawing as Drawing
+from .drawing import draw as draw
 from .experiments.base import Experiment as Experiment
+from .experiments.base import Results as Results
 from .experiments.base import Runs as Runs
 from .experiments.base import leaves as leaves
 from .experiments.base import map_leaves as map_leaves

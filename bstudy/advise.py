@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bstudy import plots
 from bstudy.data import Dataset
+from bstudy.drawing import Drawing
 from bstudy.errors import BstudyError, Interrupted, InvalidInput, WorkerDone
 from bstudy.experiments.cost import Throughput
 from bstudy.experiments.noise_scale import NoiseScale
@@ -24,13 +25,16 @@ from bstudy.experiments.recipe import Phase, Recipe
 from bstudy.lab import Lab
 from bstudy.models import ModelSpec
 from bstudy.progress import format_duration
+from bstudy.rendering import show_cell
 from bstudy.stats import noise_scale, noise_scale_interval
+from bstudy.tables import Cell, Row, Table
 from bstudy.terminal import WIDE_TABLE, new_console, new_table, print_files
 
 LEARNING_RATES = {"sgd": (0.01, 0.03, 0.1, 0.3), "adam": (0.0003, 0.001, 0.003, 0.01)}
 SMALL_BATCH_SIZE = 32  # of the short training
 MAX_SAMPLES = 10_000  # of the short training: few enough that its first epoch is early
 TOLERANCE = 1.25  # a batch size that takes at most this multiple of the shortest time is recommended too
+COLUMNS = ("ms per step", "samples per s", "memory (MB)", "time, early", "time, late", "learning rate")
 TIMES = ("early", "late")  # after the first and the last epoch of the short training
 
 
@@ -158,23 +162,52 @@ class Advice:
         title = f"A batch size of {self.batch_size} ({low} to {high}) for {self.dataset.name} with {self.model}."
         return plots.make_figure(panels, title, f"{self.dataset} · {self.optimizer} · bstudy advise")
 
-    def show(self, paths: list[Path]) -> None:
-        """Print the page."""
-        columns = ("batch size", "ms per step", "samples per s", "memory (MB)", "time, early", "time, late")
-        table = new_table(*columns, "learning rate")
+    def rows(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yield (batch size, its numbers under COLUMNS)."""
         times = [self.relative_time(scale) for scale in self.training.noise_scales]
         speed = self.speed
         for size, seconds, memory, early, late in zip(
             speed.batch_sizes, speed.step_seconds, speed.memory, *times, strict=True
         ):
             numbers = f"{1e3 * seconds:.3g}", f"{size / seconds:,.0f}", f"{memory / 1e6:.0f}"
-            cells = (*numbers, f"{early:.2f}", f"{late:.2f}", f"{self.learning_rate(size):g}")
+            yield int(size), (*numbers, f"{early:.2f}", f"{late:.2f}", f"{self.learning_rate(size):g}")
+
+    @property
+    def recommendation(self) -> str:
+        """What to use, in a sentence."""
+        low, high = self.range
+        return f"Use a batch size of {self.batch_size}; {low} to {high} are about as good."
+
+    @property
+    def setting(self) -> str:
+        """On what it was measured, and how long that took."""
+        return f"{self.dataset}, {self.model}, {self.optimizer}, in {format_duration(self.seconds)}"
+
+    def _repr_html_(self) -> str:
+        cells = ((size, dict(zip(COLUMNS, texts, strict=True))) for size, texts in self.rows())
+        rows = [
+            Row("", str(size), {name: Cell(np.nan, np.nan, text) for name, text in texts.items()})
+            for size, texts in cells
+        ]
+        with plots.style("page"):
+            drawing = Drawing(self.draw())
+        return show_cell(
+            title=self.recommendation,
+            tables=[Table({name: name for name in COLUMNS}, rows)],
+            first="batch size",
+            drawing=drawing,
+            notes={"Why": self.reasons(), "How sure": self.doubts(), "Measured on": [self.setting]},
+        )
+
+    def show(self, paths: list[Path]) -> None:
+        """Print the page."""
+        table = new_table("batch size", *COLUMNS)
+        for size, cells in self.rows():
             table.add_row(str(size), *cells, style="bold" if size == self.batch_size else None)
-        console, (low, high) = new_console(WIDE_TABLE), self.range
-        setting = f"{self.dataset}, {self.model}, {self.optimizer}, in {format_duration(self.seconds)}"
-        console.print(Text(f"\nMeasured on {setting}", "dim"))
+        console = new_console(WIDE_TABLE)
+        console.print(Text(f"\nMeasured on {self.setting}", "dim"))
         console.print(table)
-        console.print(Text(f"Use a batch size of {self.batch_size}; {low} to {high} are about as good.\n", "bold"))
+        console.print(Text(f"{self.recommendation}\n", "bold"))
         for heading, sentences in (("Why", self.reasons()), ("How sure", self.doubts())):
             console.print(Text(heading, "bold"))
             for sentence in sentences:

@@ -1,12 +1,15 @@
 """A claim: a statement with bounds that are chosen before the measurement, and the finding that follows from it."""
 
 import math
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bstudy.errors import InvalidInput
+from bstudy.rendering import show_cell
 from bstudy.stats import confidence_interval
 
 # How the seeds are averaged: (transform, inverse). Ratios and times on logarithms, correlations by Fisher's z
@@ -76,6 +79,25 @@ class Claim:
             parts.append(f"published {self.published:.3g}")
         parts += [f"claimed by {self.source}"] * bool(self.source)
         return "; ".join(parts + [self.why] * bool(self.why))
+
+    def _repr_html_(self) -> str:
+        return show_cell(claims=[self])
+
+
+class Claims(list):
+    """A list of claims. A notebook shows each with its outcome and its numbers.
+
+    Args:
+        found: The claims, as `verdicts(runs)` of a chapter yields them.
+        published: Whether their published numbers belong to the setting that was measured.
+    """
+
+    def __init__(self, found: Iterable[Claim] = (), published: bool = True):
+        with warnings.catch_warnings(action="ignore"):  # of numbers that are not finite
+            super().__init__(each if published else replace(each, published=None) for each in found)
+
+    def _repr_html_(self) -> str:
+        return show_cell(claims=self)
 
 
 def claim(

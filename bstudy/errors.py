@@ -16,6 +16,10 @@ class BstudyError(Exception):
     def __init__(self, sentence: object):
         super().__init__(printable(sentence))  # it may have the name of a file in it, or another library's message
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class InvalidInput(BstudyError, ValueError):
     """A wrong value, name or combination was asked for."""

@@ -4,9 +4,7 @@ The templates are in `templates/`, the texts of the front matter in `texts/`.
 """
 
 import ast
-import base64
 import inspect
-import io
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,20 +12,21 @@ from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
-import jinja2
 from markupsafe import Markup
 
-from bstudy import __version__, plots, trainer
+from bstudy import __version__, api, plots, trainer
 from bstudy.chapter import Chapter, as_text, chapters
 from bstudy.claims import MARKS, Claim
+from bstudy.drawing import Drawing, PanelTable
 from bstudy.errors import BstudyError, Interrupted, WorkerDone, printable
 from bstudy.lab import Lab
 from bstudy.prose import HtmlWriter, anchor, glossary, highlight_python, read_text
+from bstudy.rendering import new_templates
 from bstudy.report import Report, build, write_text
 from bstudy.store import MARK
 
 STYLES = ("page", "dark")
-FRONT_MATTER = ("index.html", "answers.html", "reading.html", "glossary.html", "source.html")
+FRONT_MATTER = ("index.html", "answers.html", "reading.html", "glossary.html", "source.html", "api.html")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class ChapterPage:
     report: Report | None = None
     figures: dict[str, str] = field(default_factory=dict)  # style -> data URI
     alt: str = ""  # the figure in words
+    data: list[PanelTable] = field(default_factory=list)  # its numbers
     reason: str = ""
 
     @property
@@ -76,8 +76,9 @@ def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
     """Return the page of a chapter, or one that gives the reason why it is missing."""
     try:
         report = build(chapter, chapter.parameters, lab)
-        figures = {style: figure_data_uri(report, style) for style in STYLES}
-        return ChapterPage(chapter, report, figures, plots.describe(report.draw()))
+        drawings = {style: draw_report(report, style) for style in STYLES}
+        figures = {style: drawing.data_uri("svg", chapter.name) for style, drawing in drawings.items()}
+        return ChapterPage(chapter, report, figures, drawings["page"].alt, drawings["page"].tables)
     except (Interrupted, WorkerDone):
         raise
     except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
@@ -92,12 +93,10 @@ def sentence(error: Exception) -> str:
     return first if isinstance(error, BstudyError) else printable(f"{type(error).__name__}: {first}")
 
 
-def figure_data_uri(report: Report, style: str) -> str:
-    """Return the figure as an image of its own, so that its ids and its CSS touch nothing else on the page."""
-    file = io.BytesIO()
+def draw_report(report: Report, style: str) -> Drawing:
+    """Return the figure of a report; it is an image of its own, so that its ids and its CSS touch nothing else."""
     with plots.style(style):
-        plots.save(report.draw(), "svg", report.chapter.name, file)
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return Drawing(report.draw(), style)
 
 
 def files(found: list[Chapter], out: Path) -> list[Path]:
@@ -117,13 +116,7 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
     Raises:
         BstudyError: it cannot be written.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("bstudy"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = new_templates()
     numbers = [page.chapter.number for page in pages]
     templates.globals |= {
         "parts": [(part, list(some)) for part, some in groupby(pages, lambda page: page.chapter.part)],
@@ -147,6 +140,7 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
     terms = [(anchor(term), term, text) for term, text in glossary().items()]
     texts.append(render("glossary.html", link_terms=False, terms=terms))
     texts.append(render("source.html", code=trainer))
+    texts.append(render("api.html", link_terms=False, about=read_text("python"), groups=api.groups()))
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         texts.append(render("chapter.html", page=page, before=before, after=after))
     paths = files([page.chapter for page in pages], out)

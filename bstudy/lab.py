@@ -13,9 +13,9 @@ from bstudy import distribute, machine, plan
 from bstudy.data import Dataset, load
 from bstudy.engines import InProcess, Processes
 from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured, WorkerDone
-from bstudy.experiments.base import Experiment, Runs, leaves, map_leaves, positive_int
+from bstudy.experiments.base import Experiment, Results, Runs, leaves, map_leaves, positive_int
 from bstudy.models import MLP, ModelSpec, find_model
-from bstudy.processes import stdout_to_stderr
+from bstudy.processes import in_notebook, stdout_to_stderr
 from bstudy.progress import format_duration
 from bstudy.runner import Runner, graceful_shutdown
 from bstudy.store import Store
@@ -82,7 +82,8 @@ class Lab:
             WorkerDone: this machine only helped the chief of a cluster.
         """
         self.prepare(experiments)
-        return map_leaves(self._runs, experiments)
+        runs = map_leaves(self._runs, experiments)
+        return Results(runs) if isinstance(runs, dict) else runs
 
     def prepare(self, experiments: Any) -> None:
         """Measure what is not stored, as `run` does, without reading the results."""
@@ -156,7 +157,7 @@ class Lab:
     def _measure(self, tasks):
         jobs = self._choose_jobs(tasks)
         expected = self._expected_seconds(tasks, jobs)
-        if not self.quiet:
+        if not self.quiet and not in_notebook():  # there the progress is one line
             model = "" if self.model == MLP else f" with the model {self.model}"
             processes = f" in {jobs} processes" if jobs > 1 else ""
             print(
@@ -178,9 +179,12 @@ class Lab:
             finally:
                 engine.close()
         if len(runner.done) < len(tasks):
-            raise Interrupted(f"stopped; {stored()}; the same command continues from there")
+            again = "cell" if in_notebook() else "command"
+            raise Interrupted(f"stopped; {stored()}; the same {again} continues from there")
 
     def _choose_jobs(self, tasks):
+        if any(type(task.experiment).__module__ == "__main__" for task in tasks):
+            return 1  # no other process can import it
         if self.jobs is not None or distribute.is_cluster() or self.replicas > 1:
             return min(self.jobs or 1, len(tasks))
         return machine.default_jobs(sum(not task.after and not task.experiment.EXCLUSIVE for task in tasks))

@@ -1,14 +1,15 @@
-"""The options that several commands share, and those of a chapter's parameters."""
+"""The options that several commands share, and a command with options for a chapter's parameters."""
 
 import re
 import shlex
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import click
 
 from bstudy.chapter import Chapter, as_text, option_name, read_value
-from bstudy.errors import printable
+from bstudy.errors import InvalidInput, printable
 
 option = partial(click.option, show_default=True)
 variable = partial(option, show_envvar=True)
@@ -107,6 +108,51 @@ def for_parameters(chapter: Chapter) -> list[click.Option]:
         )
         for name, default in chapter.parameters.items()
     ]
+
+
+def first_argument(words: Iterable[str]) -> str:
+    """Return the first word that is neither an option nor, after an option, its value; "" if there is none."""
+    before = ""
+    for word in words:
+        is_value = before.startswith("--") and "=" not in before
+        if not word.startswith("-") and not is_value:
+            return word
+        before = word
+    return ""
+
+
+class ChapterCommand(click.Command):
+    """A command whose options depend on its argument: a chapter's parameters are options."""
+
+    def parse_args(self, context, arguments):
+        parser = self.make_parser(context)
+        parser.ignore_unknown_options = True  # those of the chapter, which is not known yet
+        found, others, _ = parser.parse_args([*arguments])
+        number = first_argument(map(str, (found["number"], *others)))
+        if not number and not found.get("help") and not context.resilient_parsing:
+            raise click.MissingParameter(ctx=context, param=self.params[0])
+        if re.fullmatch("[0-9]{1,9}", number):
+            from bstudy.chapter import chapter
+
+            context.obj = chapter(int(number))
+            shared = {name for each in super().get_params(context) for name in (each.name, *each.opts)}
+            if taken := [name for name in context.obj.parameters if shared & {name, option_name(name)}]:
+                file = context.obj.module.__file__
+                raise InvalidInput(f"{file}: the parameter {taken[0]!r} has the name of an option; rename it")
+        return super().parse_args(context, arguments)
+
+    def get_params(self, context):
+        return [*super().get_params(context), *self._parameters(context)]
+
+    def _parameters(self, context):
+        return for_parameters(context.obj) if context.obj else []
+
+    def format_options(self, context, formatter):
+        shared = [each for each in super().get_params(context) if isinstance(each, click.Option)]
+        for title, shown in (("Parameters of the chapter", self._parameters(context)), ("Options", shared)):
+            if shown:
+                with formatter.section(title):
+                    formatter.write_dl([each.get_help_record(context) for each in shown])
 
 
 def for_rerun(dataset: str, seeds: int, model: str) -> str:

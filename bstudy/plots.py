@@ -1,4 +1,4 @@
-"""The look of the book: names and units of quantities, one color per batch size, kinds of plots. Measures nothing.
+"""The look of the book: one color per batch size, kinds of plots. Measures nothing.
 
 Sizes, fonts, backgrounds and the colors of everything but batch sizes are in `styles/`. What a band or a mark means is
 noted on the figure when it is drawn, and printed in its small line.
@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import matplotlib.style
 import numpy as np
@@ -23,30 +23,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from bstudy.errors import InvalidInput
 from bstudy.stats import confidence_interval
 from bstudy.store import MARK
+from bstudy.tables import diverged_text, label, quantity
 
 STYLES = {"page": ("page",), "slide": ("page", "slide"), "dark": ("page", "dark")}  # sheets, applied in this order
-
-
-class Quantity(NamedTuple):
-    """How a column is shown."""
-
-    name: str  # with its unit, for an axis
-    heading: str  # of a table's column
-    decimals: int | None = None  # None: three significant digits
-
-
-QUANTITIES = {
-    "test_accuracy": Quantity("test accuracy (%)", "test acc. %", 2),
-    "train_subset_accuracy": Quantity("training accuracy (%)", "train acc. %", 2),
-    "final_train_accuracy": Quantity("training accuracy (%)", "train acc. %", 2),
-    "test_loss": Quantity("test loss (nats)", "test loss", 3),
-    "train_subset_loss": Quantity("training loss (nats)", "train loss", 3),
-    "final_train_loss": Quantity("training loss (nats)", "train loss", 3),
-    "weight_distance": Quantity("distance of the weights from their start, ‖Δw‖", "‖Δw‖", 2),
-    "bias_distance": Quantity("distance of the biases from their start, ‖Δb‖", "‖Δb‖", 3),
-    "weight_norm": Quantity("norm of the weights, ‖w‖", "‖w‖", 2),
-    "bias_norm": Quantity("norm of the biases, ‖b‖", "‖b‖", 3),
-}
 
 LARGEST_COLORED = 8192  # batch size, and all above
 CLOCK = "learning rate × steps"
@@ -54,11 +33,6 @@ SEEDS_BAND = "bands: 95 % interval over seeds"
 DIVERGED, NOT_REACHED = "× diverged", "▲ target not reached"
 NOTE = "_note "  # before the label of an artist that the small line explains; matplotlib leaves it out of a legend
 _LINE_STYLES = ("-", "--", ":", "-.")
-
-
-def quantity(column: str) -> Quantity:
-    """Return how a column is shown: by its own name if the book has no other."""
-    return QUANTITIES.get(column, Quantity(column, column))
 
 
 def color(batch_size: float) -> str:
@@ -72,20 +46,14 @@ def color(batch_size: float) -> str:
     return to_hex(matplotlib.colormaps["plasma"](low + (high - low) * position))
 
 
-def label(run: Any) -> str:
-    """Return the text for a run in a legend."""
-    return f"{run.experiment}{diverged_text(run)}"
-
-
-def diverged_text(run: Any) -> str:
-    """Return in how many seeds a run diverged, or ""."""
-    count = run.diverged.sum()
-    return f", diverged in {count} of {len(run.diverged)}" if count else ""
-
-
 def note(artist: Artist, text: str) -> None:
     """Explain this artist in the small line of its figure."""
     artist.set_label(NOTE + text)
+
+
+def keep_table(axes: Axes, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Attach the numbers of axes that show more than lines, for readers who cannot see them; see `drawing.py`."""
+    axes.kept_table = tuple(headings), [tuple(row) for row in rows]
 
 
 def mark_at_top(axes: Axes, x: Sequence[float], symbol: str, meaning: str, color: str) -> None:
@@ -230,6 +198,7 @@ def ridges(axes: Axes, batch_sizes: Sequence[int], samples: np.ndarray) -> None:
     """Draw the smoothed distributions of `samples` (batch sizes, n), one ridge per batch size, all of one height."""
     from scipy.stats import gaussian_kde
 
+    rows = []
     for row, (size, values) in enumerate(zip(batch_sizes, samples, strict=True)):
         spread = np.ptp(values)
         if not spread > 0:  # runs that diverged, or only one sample
@@ -240,6 +209,8 @@ def ridges(axes: Axes, batch_sizes: Sequence[int], samples: np.ndarray) -> None:
         x, top = grid[visible], row + 1.8 * (density / density.max())[visible]
         axes.fill([x[0], *x, x[-1]], [row, *top, row], color=color(size), alpha=0.8, linewidth=0, zorder=3 - row / 100)
         axes.plot(x, top, color=axes.get_facecolor(), linewidth=0.8, zorder=3 - row / 100)
+        rows.append((str(size), *(f"{value:.3g}" for value in np.percentile(values, (5, 50, 95)))))
+    keep_table(axes, ("B =", "5 %", "median", "95 %"), rows)
     every = 1 + len(batch_sizes) // 9  # so that labels do not touch
     axes.set(yticks=range(0, len(batch_sizes), every), yticklabels=batch_sizes[::every], ylabel="batch size B")
     axes.grid(axis="y", visible=False)
@@ -272,6 +243,11 @@ def heatmap(axes: Axes, cells: dict[tuple[str, str], tuple[float, str]], name: s
         axes.text(columns.index(column), rows.index(row), text if np.isfinite(value) else "diverged", **font)
     axes.set(xticks=range(len(columns)), xticklabels=columns, yticks=range(len(rows)), yticklabels=rows)
     axes.grid(visible=False)
+    texts = [
+        [cells[row, column][1] if np.isfinite(cells[row, column][0]) else "diverged" for column in columns]
+        for row in rows
+    ]
+    keep_table(axes, (name, *columns), [(row, *line) for row, line in zip(rows, texts, strict=True)])
     axes.figure.colorbar(image, ax=axes, label=name)
 
 
@@ -328,22 +304,6 @@ def notes(figure: Figure) -> list[str]:
     """Return what the bands and marks of a figure mean, each once."""
     labels = (str(artist.get_label()) for artist in figure.findobj())
     return sorted({text.removeprefix(NOTE) for text in labels if text.startswith(NOTE)})
-
-
-def describe(figure: Figure) -> str:
-    """Return the figure in words, for a screen reader: its title, and where each labelled line begins and ends."""
-    sentences = [figure.get_suptitle().replace("\n", " ")]
-    for number, axes in enumerate(figure.axes, 1):
-        name = " ".join(axes.get_title(loc="left").split()) or f"panel {number}"
-        parts = []
-        for line in axes.get_lines():
-            text, values = line.get_label().removeprefix("_labelled "), np.asarray(line.get_ydata(), float)
-            values = values[np.isfinite(values)]
-            if not text.startswith("_") and len(values):
-                parts.append(f"{text}: {values[0]:.3g} to {values[-1]:.3g}")
-        shown = f"{axes.get_ylabel()} against {axes.get_xlabel()}".replace("\n", " ")
-        sentences.append(f"{name}: {shown}{'; ' * bool(parts)}{', '.join(parts)}.")
-    return " ".join(sentences)
 
 
 def _add_legend(figure: Figure, bottom: float) -> None:

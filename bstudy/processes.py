@@ -23,6 +23,12 @@ CLOSE_SECONDS = 10  # for a child to end: to store a checkpoint, and to remove T
 COMMAND = [sys.executable, "-P", "-c", "from bstudy.processes import child_main; child_main()"]
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
 def working_directory() -> str:
     """Return the path of the working directory, or "" if it was deleted."""
     try:

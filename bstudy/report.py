@@ -16,19 +16,23 @@ from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bstudy import plots
 from bstudy.backend import RECORDED_FLAGS
-from bstudy.chapter import Chapter
-from bstudy.claims import Claim, count_decimals
+from bstudy.chapter import Chapter, as_text
+from bstudy.claims import Claim, Claims
 from bstudy.data import Dataset
+from bstudy.drawing import Drawing
 from bstudy.errors import BstudyError
 from bstudy.experiments.base import Runs, leaves, map_leaves
 from bstudy.lab import Lab
 from bstudy.models import MLP, ModelSpec
-from bstudy.stats import confidence_interval
+from bstudy.prose import HtmlWriter
+from bstudy.rendering import show_cell
 from bstudy.store import MARK, open_regular, write_atomically
+from bstudy.tables import Entry, Table, build_tables
 
 VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of the process that measured
 MACHINE = ("device", "machine", "threads", *RECORDED_FLAGS)
@@ -45,35 +49,6 @@ class RecordedColumns(UserDict):
         column = super().__getitem__(name)
         self.used.add(name)
         return column
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A measured number, and the source's number if there is one."""
-
-    value: float  # the mean over seeds
-    half_width: float  # of its 95 % interval, NaN with one seed
-    text: str
-    published: float | None = None
-    difference: float | None = None
-    published_text: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run in a table."""
-
-    role: str  # "" if the label says it
-    label: str
-    cells: dict[str, Cell]  # by column
-
-
-@dataclass(frozen=True)
-class Table:
-    """Runs that have columns in common."""
-
-    headings: dict[str, str]  # by column
-    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -149,6 +124,21 @@ class Report:
         """Return the chapter's figure, in the current style."""
         return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.headline, self.footer)
 
+    def _repr_html_(self) -> str:
+        with plots.style("page"):
+            drawing = Drawing(self.draw())
+        return show_cell(
+            "page_cell.html",
+            chapter=self.chapter,
+            report=self,
+            figures={"page": drawing.data_uri()},
+            alt=drawing.alt,
+            data=drawing.tables,
+            command=self.command,
+            markdown=lambda text: Markup(HtmlWriter(link_terms=False)(text)),
+            text=as_text,
+        )
+
     def record(self) -> dict[str, Any]:
         """Return every number of the page, and the columns that its figure is drawn from."""
         return {
@@ -192,8 +182,8 @@ def judge(chapter: Chapter, parameters: dict[str, Any], lab: Lab, measured: dict
     runs = map_leaves(lambda run: with_columns(run, RecordedColumns(run.columns)), measured)
     is_source_setting = lab.dataset.is_mnist and lab.model == MLP
     with warnings.catch_warnings(action="ignore"):  # of numbers that are not finite, and of axes that are empty
-        claims = list(module.verdicts(runs))
-        tables = build_tables(chapter, runs, chapter.published if is_source_setting else {})
+        claims = Claims(module.verdicts(runs))
+        tables = page_tables(chapter, runs, chapter.published if is_source_setting else {})
         module.figure(runs, Figure())
     if not is_source_setting or chapter.changed(parameters):
         claims = [replace(claim, published=None) for claim in claims]
@@ -206,8 +196,8 @@ def with_columns(run: Runs, columns: dict[str, np.ndarray]) -> Runs:
     return Runs(run.experiment, run.seeds, columns, run.diverged, run.metadata, run.samples)
 
 
-def build_tables(chapter: Chapter, runs: dict, published: dict) -> list[Table]:
-    """Return the tables of a page; runs that have a column in common are in one table.
+def page_tables(chapter: Chapter, runs: dict, published: dict) -> list[Table]:
+    """Return the tables of a page.
 
     Args:
         chapter: Whose `table(runs)` says what is shown; without one, each experiment does.
@@ -215,38 +205,13 @@ def build_tables(chapter: Chapter, runs: dict, published: dict) -> list[Table]:
         published: {experiment: {column: the source's number}}.
     """
     table = getattr(chapter.module, "table", partial(map_leaves, lambda run: run.table()))(runs)
-    tables = []
-    for path, run in leaves(runs).items():
-        columns = reduce(lambda node, key: (node or {}).get(key), path, table)
-        if not columns:
-            continue
-        found = next((each for each in tables if set(each.headings) & set(columns)), None)
-        if found is None:
-            found = Table({}, [])
-            tables.append(found)
-        found.headings.update({name: plots.quantity(name).heading for name in columns if name not in found.headings})
-        sources = published.get(run.experiment, {})
-        cells = {name: build_cell(name, values, sources.get(name)) for name, values in columns.items()}
-        label = plots.label(run)
-        words = f" {label.replace(',', '')} "
-        keys = [f"{key:g}" if isinstance(key, float) else str(key) for key in path]
-        role = ", ".join(key for key in keys if f" {key} " not in words)
-        found.rows.append(Row(role, label, cells))
-    return tables
 
+    def columns(path):
+        return reduce(lambda node, key: (node or {}).get(key), path, table) or {}
 
-def build_cell(column: str, values: np.ndarray, published: float | None) -> Cell:
-    """Return the cell of a column's values, one a seed."""
-    mean, half = (float(number) for number in confidence_interval(values))
-    if math.isnan(mean):
-        return Cell(mean, half, "–")
-    decimals = plots.quantity(column).decimals
-    shape = f".{count_decimals(mean) if decimals is None else decimals}f"
-    text = f"{mean:{shape}} ± {half:{shape}}" if half > 0 else f"{mean:{shape}}"
-    if published is None:
-        return Cell(mean, half, text)
-    difference = mean - published
-    return Cell(mean, half, text, published, difference, f"{published:g} ({difference:+{shape}})")
+    return build_tables(
+        Entry(path, run, columns(path), published.get(run.experiment, {})) for path, run in leaves(runs).items()
+    )
 
 
 def run_record(run: Runs) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from bstudy.engines import InProcess, Processes
 from bstudy.errors import BstudyError
 from bstudy.plan import Task, next_task
-from bstudy.processes import STOP_SIGNALS
+from bstudy.processes import STOP_SIGNALS, in_notebook
 from bstudy.progress import Display
 
 log = logging.getLogger(__name__)
@@ -18,13 +18,14 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def graceful_shutdown(message: Callable[[], str]) -> Iterator[threading.Event]:
-    """Yield an event that the first of STOP_SIGNALS sets, printing `message()`; the second one ends the process."""
+    """Yield an event that the first of STOP_SIGNALS sets, printing `message()`; the second one ends the process,
+    or raises KeyboardInterrupt in a notebook."""
     stop, before = threading.Event(), {}
 
     def on_signal(*_):
         stop.set()
-        for number in before:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():  # a kernel keeps its variables
+            signal.signal(number, handler if in_notebook() else signal.SIG_DFL)
         try:  # not print, which raises if the signal came during another print
             os.write(2, f"\nStopping: {message()}.\n".encode(errors="replace"))
         except OSError:  # the terminal has closed

@@ -173,18 +173,6 @@ def test_labels_at_the_ends_are_in_the_order_of_the_lines_and_do_not_overlap():
     assert figure.legends == []
 
 
-def test_a_figure_is_described_by_its_numbers():
-    def draw(figure):
-        axes = figure.subplots()
-        axes.plot([1, 2], [10, 20], label="rises")
-        axes.plot([1, 2], [0, 1])
-        axes.set(title="panel", xlabel="epoch", ylabel="loss")
-
-    with plots.style("page"):
-        text = plots.describe(plots.make_figure(draw, "It rises.", "digits"))
-    assert text == "It rises. panel: loss against epoch; rises: 10 to 20."
-
-
 @pytest.mark.parametrize("style", ["page", "slide", "dark"])
 def test_a_long_title_has_two_lines(style):
     title = "A title of the length that a chapter may have at most, " * 3 + "and some more."

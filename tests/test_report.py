@@ -12,6 +12,7 @@ from bstudy.chapter import chapter
 from bstudy.errors import BstudyError
 from bstudy.models import MLP, find_model
 from bstudy.store import MARK
+from bstudy.tables import build_cell
 
 ADAM = Recipe.adam(64, 0.01, 30)
 
@@ -150,10 +151,10 @@ def test_a_model_may_have_any_number_of_layers(tiny, layers):
 
 
 def test_a_diverged_number_is_a_dash():
-    cell = report.build_cell("test_accuracy", np.array([97.0, np.nan]), None)
+    cell = build_cell("test_accuracy", np.array([97.0, np.nan]), None)
     assert cell.text == "–"
     assert np.isnan(cell.value)
-    assert report.build_cell("test_accuracy", np.array([97.0]), None).text == "97.00"
+    assert build_cell("test_accuracy", np.array([97.0]), None).text == "97.00"
 
 
 def test_json_is_strict_and_returns_every_number():

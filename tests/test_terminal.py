@@ -7,6 +7,7 @@ from bstudy import Runs, claim, map_leaves, report, terminal
 from bstudy.chapter import chapter
 from bstudy.claims import MARKS
 from bstudy.models import MLP
+from bstudy.tables import Cell, Row, Table
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_paths_are_on_one_line_so_that_they_can_be_copied(make_page, printed, tm
 
 
 def test_a_missing_number_is_a_dash(capsys):
-    table = report.Table({"a": "A", "b": "B"}, [report.Row("", "one", {"a": report.Cell(1, 0.1, "1.0 ± 0.1")})])
+    table = Table({"a": "A", "b": "B"}, [Row("", "one", {"a": Cell(1, 0.1, "1.0 ± 0.1")})])
     (part,) = terminal.tables(table)
     terminal.Console(width=80).print(part)
     assert "one 1.0 ± 0.1 –" in squeezed(capsys.readouterr().out.splitlines())

@@ -13,7 +13,9 @@ import numpy as np
 from bstudy.data import Dataset
 from bstudy.errors import InvalidInput
 from bstudy.models import ModelSpec
+from bstudy.rendering import show_cell
 from bstudy.store import Result
+from bstudy.tables import Entry, build_tables
 from bstudy.trainer import Trainer, weights_of
 
 MAX_INT = 2**31 - 1
@@ -259,6 +261,20 @@ class Runs:
     def table(self) -> dict[str, np.ndarray]:
         """Return {column: (seeds,)} of a page's table of results."""
         return self.experiment.table(self)
+
+    def __repr__(self):
+        return f"<Runs of {self.experiment}, seeds {', '.join(map(str, self.seeds))}>"
+
+    def _repr_html_(self) -> str:
+        return show_cell(tables=build_tables([Entry((), self, self.table(), {})]))
+
+
+class Results(dict):
+    """Nested dicts of Runs. A notebook shows them as tables: the mean over seeds with its 95 % interval."""
+
+    def _repr_html_(self) -> str:
+        entries = (Entry(path, run, run.table(), {}) for path, run in leaves(self).items())
+        return show_cell(tables=build_tables(entries))
 
 
 def map_leaves(function: Callable, tree: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The commands, by topic; `bstudy/cli.py` lists them."""

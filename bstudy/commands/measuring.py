@@ -1,0 +1,93 @@
+"""The commands that measure for the reader: advise, train, bench."""
+
+from pathlib import Path
+
+import click
+
+from bstudy import options
+
+
+@click.command()
+@options.dataset
+@options.model
+@options.optimizer
+@options.budget
+@options.out(default="bstudy-out")
+@options.formats
+@options.style
+@options.quiet
+def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
+    """Recommend a batch size for your data, model and machine."""
+    from bstudy import report
+    from bstudy.advise import Advice, advise
+    from bstudy.lab import Lab
+
+    def log(text):
+        if not quiet:
+            click.echo(f"Measuring {text} ...", err=True)
+
+    lab = Lab(dataset, [0], quiet=True, model=model, jobs=1)
+    report.check_files(report.page_files(Advice.name, out, formats))
+    advice = advise(lab, optimizer, budget, log)
+    advice.show(report.write(advice, out, formats, style))
+
+
+@click.command()
+@options.option("--batch-size", type=int, required=True)
+@options.option("--learning-rate", type=float, required=True)
+@options.option("--epochs", type=int, required=True)
+@options.optimizer
+@options.option(
+    "--then", multiple=True, metavar="NAME=VALUE,...", help="Add a phase with changes: batch_size=64,epochs=10."
+)
+@options.dataset
+@options.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Sets the initial weights and the sample order."
+)
+@options.json_file
+@options.model
+@options.devices
+@options.quiet
+def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, quiet):
+    """Train a model once by your own recipe, and print the final numbers."""
+    from bstudy import Phase, Recipe, report
+    from bstudy.chapter import read_settings
+    from bstudy.lab import Lab
+
+    recipe = Recipe((Phase(batch_size, learning_rate, epochs, optimizer),))
+    for changes in then:
+        recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "a phase"))
+    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
+    is_printed = json_file == Path("-")
+    if json_file and not is_printed:
+        report.check_files([json_file])
+    numbers = report.final_numbers(lab.run({"run": recipe})["run"])
+    if is_printed:
+        click.echo(report.to_json(numbers), nl=False)
+        return
+    for name, value in report.to_jsonable(numbers).items():
+        click.echo(f"{name:18} {value}")
+    if json_file:
+        report.write_json(json_file, numbers)
+
+
+@click.command()
+@options.dataset
+def bench(dataset):
+    """Compare the speed of this training loop with Keras's fit.
+
+    The third speed is that of only the matrix products of the training, which no loop can avoid.
+    """
+    from bstudy.bench import bench
+    from bstudy.data import load
+    from bstudy.terminal import WIDE_TABLE, new_console, new_table
+
+    data = load(dataset)
+    click.echo(f"Measuring on {data}, about a minute ...", err=True)
+    headings = ("batch size", "bstudy", "model.fit", "products", "bstudy / fit", "bstudy / products")
+    table = new_table(*headings, title="samples per second")
+    sizes = [size for size in (2, 8, 32, 128, 512, 1024) if size <= len(data.x_train)]
+    for size, ours, fit, products in bench(data, sizes):
+        speeds = (f"{speed:,.0f}" for speed in (ours, fit, products))
+        table.add_row(str(size), *speeds, f"{ours / fit:.2f}", f"{ours / products:.2f}")
+    new_console(WIDE_TABLE).print(table)

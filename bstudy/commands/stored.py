@@ -1,0 +1,87 @@
+"""The command that lists, prints, deletes, exports and imports stored results: results."""
+
+from pathlib import Path
+
+import click
+
+from bstudy import options
+from bstudy.errors import BstudyError, InvalidInput, printable
+
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("key", default="")
+@options.option("--clear", is_flag=True, help="Delete all stored results, or the one of KEY.")
+@options.option("--yes", is_flag=True, help="Delete or import without asking.")
+@options.option("--export", type=FILE, metavar="FILE", help="Write all complete results into a file, for others.")
+@options.option("--weights", is_flag=True, help="Export the weights too, with which others can continue a training.")
+@options.option("--import", "source", type=FILE, metavar="FILE", help="Store the results of such a file.")
+def results(key, clear, yes, export, weights, source):
+    """List the stored results, or print one by its KEY.
+
+    The beginning of a key is enough. --export and --import bring results to another machine, for example to a class.
+    """
+    from bstudy.store import Store
+
+    if sum(map(bool, (clear, export, source))) > 1 or (key and source) or (weights and not export):
+        raise click.UsageError("use one of --clear, --export (with --weights, if you like) and --import")
+    store = Store()
+    if source:
+        return import_file(store, source, yes)
+    store.remove_temporary_files()
+    if export:
+        return export_file(store, key, export, weights)
+    keys, folder = store.keys(key), printable(store.folder)
+    if key and len(keys) != 1:
+        raise InvalidInput(
+            f"{len(keys)} stored results have a key that begins with {key!r}; 'bstudy results' lists all"
+        )
+    if clear:
+        what = f"{len(keys)} stored result{'s' * (len(keys) != 1)}"
+        if yes or click.confirm(f"Delete {what} in {folder}?", err=True):
+            for each in keys:
+                store.remove(each)
+            click.echo(f"Deleted {what}.")
+        return
+    for each in keys:
+        try:
+            result = store.read(each)
+        except BstudyError as error:  # the others can still be listed
+            click.echo(f"bstudy: {error}", err=True)
+            continue
+        if result is not None:
+            done = "" if result.complete else f", {100 * result.progress:.0f} % done"
+            about = dict.fromkeys(("dataset", "model", "seed", "kind", "label"), "?") | result.metadata
+            model = "" if about["model"] == "mlp" else f", {about['model']}"
+            setting = f"{about['dataset']}{model}  seed {about['seed']}"
+            click.echo(f"{each[:10]}  {setting}  {about['kind']}: {about['label']}{done}")
+            if key:
+                from bstudy.report import to_json
+
+                last = {name: column[-1:] if column.ndim else column for name, column in result.columns.items()}
+                click.echo(to_json(result.metadata | {"last values": last}), nl=False)
+    if not key:
+        click.echo(f"{len(keys)} results, {store.size() / 1e6:.0f} MB, in {folder}")
+
+
+def export_file(store, key, path, weights):
+    """Write the results whose key begins with `key` into a file."""
+    from bstudy.exchange import export_results
+
+    count, size = export_results(store, store.keys(key), path, weights)
+    what = "with" if weights else "without"
+    click.echo(f"{printable(path)}: {count} results {what} weights, {size / 1e6:.1f} MB")
+
+
+def import_file(store, path, yes):
+    """Store the results of a file, after asking."""
+    from bstudy.exchange import describe, import_results
+
+    count, size = describe(path)
+    what = f"{count} results, {size / 1e6:.1f} MB"
+    if not yes and not click.confirm(f"Store {what}, in {printable(store.folder)}?", err=True):
+        return
+    stored, known = import_results(store, path)
+    click.echo(f"Stored {stored} results; {known} were there before.")
