@@ -7,7 +7,6 @@ import click
 from bstudy import options
 from bstudy.errors import BstudyError, InvalidInput, printable
 
-
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
