@@ -4,6 +4,7 @@ A file is only read. What is measured is a chapter of this installation, with th
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -30,7 +31,9 @@ PARTS |= {"versions": dict, "verdicts": list}
 UNRELATED = ("note", "versions", "measured_on")  # parts of a record that do not follow from its runs
 # Of a column's largest value. Another machine rounds otherwise, and training amplifies that
 TOLERANCE = 0.01
-MARKS = {"equal": "✓", "equal to rounding": "≈", "different": "✗", "inconsistent": "✗", "not checked": "?"}
+SHOWN = 60  # characters of a forged text
+RIGHT = {"equal to the bit": "✓", "equal to rounding": "≈", "only times": "≈"}
+MARKS = RIGHT | {"different": "✗", "inconsistent": "✗", "not checked": "?"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Checked:
     @property
     def is_right(self) -> bool:
         """Whether the numbers are those that are measured here."""
-        return self.outcome in ("equal", "equal to rounding")
+        return self.outcome in RIGHT
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class Checker:
         """Measure a hand-in again, and return the outcome and the largest difference."""
         wanted = {path: run for path, run in leaves(runs).items() if not run.experiment.EXCLUSIVE}
         experiments = {path: run.experiment for path, run in wanted.items()}
+        if not wanted:
+            return "only times", "times and memory, which differ on each machine; its page follows from them"
         count, seconds = lab.missing(experiments)
         if count and seconds > self.limit:
             time = format_duration(seconds)
@@ -136,7 +141,7 @@ class Checker:
         measured = lab.run(experiments)
         found = [each for path, run in wanted.items() for each in differences(path, run, measured[path])]
         if not found:
-            return "equal", "times and memory are not compared" * (len(wanted) < len(leaves(runs)))
+            return "equal to the bit", "times and memory are not compared" * (len(wanted) < len(leaves(runs)))
         size, place = max(found, key=lambda each: each[0])
         return ("equal to rounding" if size <= TOLERANCE else "different"), f"{place} ({100 * size:.2g} %)"
 
@@ -213,7 +218,7 @@ def find_entry(tree: dict, path: tuple) -> dict:
 
 
 def find_inconsistency(handin: Handin, lab: Lab, runs: dict) -> str:
-    """Return where a file is not the page that follows from its own runs, or ""."""
+    """Return where a file differs from the page that follows from its own runs, or ""."""
     try:
         page = to_jsonable(judge(handin.chapter, handin.parameters, lab, runs).record())
     except Exception as error:  # whatever a chapter makes of forged columns
@@ -222,7 +227,7 @@ def find_inconsistency(handin: Handin, lab: Lab, runs: dict) -> str:
     for name in dict.fromkeys([*page, *given]):
         if name not in UNRELATED:
             for path, found, expected in unequal(given.get(name), page.get(name), name):
-                return printable(f"{path} is {shorten(found)}, but {shorten(expected)} follows from its runs")
+                return printable(f"{path} is {shorten(found, expected)}, not {shorten(expected, found)}")
     return ""
 
 
@@ -272,10 +277,11 @@ def name_of(path: Iterable) -> str:
     return " / ".join(map(str, path))
 
 
-def shorten(value: Any) -> str:
-    """Return a value as a short text."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else f"“{value}”"
-    return text if len(text) <= 60 else f"{text[:57]} …"
+def shorten(value: Any, other: Any) -> str:
+    """Return a value as a short text that shows where it differs from the other one."""
+    text, different = (json.dumps(each, ensure_ascii=False) for each in (value, other))
+    first = max(0, len(os.path.commonprefix([text, different])) - SHOWN // 3)
+    return "… " * (first > 0) + text[first : first + SHOWN] + " …" * (len(text) > first + SHOWN)
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:

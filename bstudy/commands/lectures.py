@@ -1,5 +1,7 @@
 """The commands for lectures and homework: slides, check."""
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -83,14 +85,15 @@ def check(paths, dataset, model, limit, jobs, quiet):
 def show(checked):
     """Print a table of checked files."""
     from bstudy.handin import MARKS
-    from bstudy.terminal import new_console, new_table
+    from bstudy.terminal import WIDTH, new_console, new_table
 
     table = new_table()
-    for heading in ("file", "result", "what it is"):
-        table.add_column(heading, justify="left", overflow="fold")
+    table.add_column("result", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    table.add_column("what it is", overflow="fold")
+    common = os.path.commonpath([each.path.parent for each in checked]) if checked else ""
     for each in checked:
-        style = "green" if each.is_right else "red"
-        outcome = "equal to the bit" if each.outcome == "equal" else each.outcome
-        result = Text(f"{MARKS[each.outcome]} {outcome}", style).append(f"\n{each.detail}" * bool(each.detail), "dim")
-        table.add_row(Text(printable(each.path)), result, Text(each.setting))
-    new_console().print(table)
+        result = Text(f"{MARKS[each.outcome]} {each.outcome}", "green" if each.is_right else "red")
+        about = [text for text in (each.setting, each.detail) if text]
+        table.add_row(result, Text(printable(os.path.relpath(each.path, common))), Text("\n".join(about)))
+    new_console(WIDTH if not sys.stdout.isatty() else 0).print(table)
