@@ -3,8 +3,8 @@
 A file is only read. What is measured is a chapter of this installation, with the parameters that the file names.
 """
 
+import functools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -87,7 +87,11 @@ class Checker:
     limit: float
     quiet: bool = False
     jobs: int | None = None
-    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _labs: dict[tuple, Lab] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _datasets(self) -> list[Dataset]:
+        return [load("digits"), self.dataset]
 
     def check(self, path: Path) -> Checked:
         """Return the result for a file.
@@ -115,17 +119,17 @@ class Checker:
 
     def _lab(self, handin: Handin) -> Lab:
         """Return a lab with the data, the model and the seeds of a hand-in, if they are known here."""
-        about, model = handin.record["dataset"], handin.record["model"]
-        self._datasets.setdefault("digits", load("digits"))
-        known = [*self._datasets.values(), self.dataset]
-        data = next((each for each in known if each.facts() == about), None)
+        about, model, seeds = handin.record["dataset"], handin.record["model"], tuple(handin.record["seeds"])
+        data = next((each for each in self._datasets if each.facts() == about), None)
         if data is None:
             raise BstudyError(f"its data, {about.get('name')!r}, are not at hand; give them with --dataset")
         for spec in (MLP, CNN, self.model):
             if spec.name == model.get("name"):
-                lab = Lab(data, handin.record["seeds"], quiet=self.quiet, model=spec, jobs=self.jobs)
-                if lab.model.facts() == model:
-                    return lab
+                key = data.digest, spec, seeds
+                if key not in self._labs:
+                    self._labs[key] = Lab(data, seeds, quiet=self.quiet, model=spec, jobs=self.jobs)
+                if self._labs[key].model.facts() == model:
+                    return self._labs[key]
         raise BstudyError(f"its model, {model.get('name')!r}, is not at hand; give it with --model")
 
     def _compare(self, handin, lab, runs):
@@ -280,7 +284,8 @@ def name_of(path: Iterable) -> str:
 def shorten(value: Any, other: Any) -> str:
     """Return a value as a short text that shows where it differs from the other one."""
     text, different = (json.dumps(each, ensure_ascii=False) for each in (value, other))
-    first = max(0, len(os.path.commonprefix([text, different])) - SHOWN // 3)
+    pairs = enumerate(zip(text, different, strict=False))
+    first = max(0, next((i for i, (a, b) in pairs if a != b), 0) - SHOWN // 3)
     return "… " * (first > 0) + text[first : first + SHOWN] + " …" * (len(text) > first + SHOWN)
 
 

@@ -46,8 +46,8 @@ def handin(page, tmp_path):
 
 
 @pytest.fixture
-def check(tiny, small_model, lab, home, shared_trainers):
-    """check(path) checks a file with the results that the learner's lab has stored, too."""
+def check(tiny, small_model, lab, page, home, shared_trainers):
+    """check(path) checks a file where the results of `page` are stored."""
     shutil.copytree(lab.store.folder, home / "results")
 
     def run(path, limit=HOUR):
