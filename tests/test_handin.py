@@ -9,7 +9,7 @@ from bstudy import Lab
 from bstudy.chapter import chapter
 from bstudy.errors import InvalidInput
 from bstudy.handin import Checker, find_files
-from bstudy.models import find_model
+from bstudy.models import MLP
 from bstudy.report import build, write_json
 from bstudy.store import Store
 
@@ -18,10 +18,10 @@ HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def lab(tiny, small_model, get_trainer, tmp_path_factory):
+def lab(tiny, get_trainer, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bstudy.worker.make_trainer", get_trainer)
-        yield Lab(tiny, 2, Store(tmp_path_factory.mktemp("home")), quiet=True, model=small_model, jobs=1)
+        yield Lab(tiny, 2, Store(tmp_path_factory.mktemp("home")), quiet=True, jobs=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def handin(page, tmp_path):
 
 
 @pytest.fixture
-def check(tiny, small_model, lab, page, home, shared_trainers):
+def check(tiny, lab, page, home, shared_trainers):
     """check(path) checks a file where the results of `page` are stored."""
     shutil.copytree(lab.store.folder, home / "results")
 
     def run(path, limit=HOUR):
-        return Checker(tiny, find_model(small_model), limit, quiet=True, jobs=1).check(path)
+        return Checker(tiny, MLP, limit, quiet=True, jobs=1).check(path)
 
     return run
 
@@ -64,9 +64,7 @@ def test_what_a_chapter_wrote_is_equal_to_the_bit(handin, check):
     checked = check(handin())
     assert (checked.outcome, checked.detail) == ("equal to the bit", "")
     assert checked.is_right
-    assert checked.setting == (
-        "chapter 2, small_batch_size=8, large_batch_size=32, epochs=2, tiny, small_models:small, 2 seeds"
-    )
+    assert checked.setting == ("chapter 2, small_batch_size=8, large_batch_size=32, epochs=2, tiny, 2 seeds")
 
 
 def test_it_is_measured_again_if_it_is_not_stored(handin, check, home):
@@ -77,7 +75,7 @@ def test_it_is_measured_again_if_it_is_not_stored(handin, check, home):
 def test_times_are_not_measured_again(check, tmp_path, tiny, lab):
     found = chapter(15)
     parameters = found.parameters | {"batch_sizes": (8, 32), "passes": 1}
-    page = build(found, parameters, Lab(tiny, 1, Store(tmp_path / "learner"), quiet=True, model=lab.model, jobs=1))
+    page = build(found, parameters, Lab(tiny, 1, Store(tmp_path / "learner"), quiet=True, jobs=1))
     write_json(tmp_path / "ch15.json", page.record())
     checked = check(tmp_path / "ch15.json", limit=1e-9)
     assert checked.outcome == "only times"
