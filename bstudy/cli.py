@@ -7,7 +7,7 @@ import click
 
 from bstudy import __version__
 from bstudy.chapter import docstring
-from bstudy.commands import measuring, notebooks, pages, stored
+from bstudy.commands import lectures, measuring, notebooks, pages, stored
 from bstudy.errors import BstudyError, printable
 
 
@@ -61,6 +61,8 @@ for command in (
     pages.write_book,
     pages.figures,
     notebooks.notebook,
+    lectures.slides,
+    lectures.check,
     measuring.advise,
     measuring.train,
     measuring.bench,

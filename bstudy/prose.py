@@ -96,6 +96,18 @@ def for_terminal(text: str) -> "Markdown":
     return Markdown(text, code_theme="ansi_dark", hyperlinks=False)
 
 
+def plain_text(text: str) -> str:
+    """Return Markdown without its marks: paragraphs with an empty line between them."""
+    breaks = {"softbreak": " ", "hardbreak": "\n"}
+    paragraphs = []
+    for token in _parser().parse(text):
+        if token.type == "inline":
+            paragraphs.append("".join(breaks.get(child.type, child.content) for child in token.children or []))
+        elif token.type in ("code_block", "fence"):
+            paragraphs.append(token.content.rstrip("\n"))
+    return "\n\n".join(paragraphs)
+
+
 class HtmlWriter:
     """Turns the Markdown of one page into HTML. The first use of each glossary term, and chapters, become links."""
 

@@ -167,16 +167,21 @@ class Report:
 
 
 def build(chapter: Chapter, parameters: dict[str, Any], lab: Lab) -> Report:
-    """Run a chapter's experiments, and evaluate its verdicts, its table and its figure.
-
-    Each of the three is evaluated once, here, on columns that record which of them are read: these columns belong to
-    the report.
+    """Run a chapter's experiments, and report on them.
 
     Raises:
         BstudyError: as `lab.run` does.
     """
+    return judge(chapter, parameters, lab, lab.run(chapter.module.experiments(**parameters)))
+
+
+def judge(chapter: Chapter, parameters: dict[str, Any], lab: Lab, measured: dict) -> Report:
+    """Evaluate a chapter's verdicts, its table and its figure on the runs of its experiments.
+
+    Each of the three is evaluated once, here, on columns that record which of them are read: these columns belong to
+    the report.
+    """
     module = chapter.module
-    measured = lab.run(module.experiments(**parameters))
     runs = map_leaves(lambda run: with_columns(run, RecordedColumns(run.columns)), measured)
     is_source_setting = lab.dataset.is_mnist and lab.model == MLP
     with warnings.catch_warnings(action="ignore"):  # of numbers that are not finite, and of axes that are empty

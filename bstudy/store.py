@@ -125,14 +125,8 @@ class Store:
 
     def write(self, key: str, result: Result) -> None:
         """Store the result under this key, on disk if possible."""
-        about = {"format": FORMAT, "key": key, "metadata": result.metadata}
-        about |= {"progress": result.progress, "diverged": bool(result.diverged)}
-        arrays = {}
-        for part, named in (("columns", result.columns), ("state", result.state)):
-            about[part] = {name: [np.asarray(array).dtype.str, np.shape(array)] for name, array in named.items()}
-            arrays |= {f"{part}/{name}": array for name, array in named.items()}
         try:
-            write_atomically(self._path(key), lambda file: np.savez(file, about=json.dumps(about), **arrays))
+            write_atomically(self._path(key), lambda file: write_entry(file, key, result))
             self.in_memory.pop(key, None)
         except OSError as error:
             if not self.in_memory:
@@ -143,6 +137,14 @@ class Store:
                     error.strerror,
                 )
             self.in_memory[key] = result
+
+    def insert(self, key: str, entry: bytes) -> None:
+        """Store the bytes of an entry.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        write_atomically(self._path(key), lambda file: file.write(entry))
 
     def read(self, key: str, state: bool = False) -> Result | None:
         """Return the result under this key, or None. A damaged entry is renamed, and reported.
@@ -165,7 +167,7 @@ class Store:
             raise BstudyError(f"{path} cannot be read: {error.strerror}") from None
         try:
             with content, zipfile.ZipFile(content) as archive:
-                return _read_entry(archive, key, state)
+                return read_entry(archive, key, state)
         except Exception as error:  # anything that zipfile and NumPy make of damaged bytes
             kept = path.with_suffix(".damaged")
             try:
@@ -267,7 +269,24 @@ def _has_ended(host: str, process: str) -> bool:
     return False
 
 
-def _read_entry(archive: zipfile.ZipFile, key: str, state: bool) -> Result | None:
+def write_entry(file: BinaryIO, key: str, result: Result, with_state: bool = True) -> None:
+    """Write an entry to a file; without the state, nothing can be resumed from it."""
+    about = {"format": FORMAT, "key": key, "metadata": result.metadata, "state": None}
+    about |= {"progress": result.progress, "diverged": bool(result.diverged)}
+    parts, arrays = {"columns": result.columns} | ({"state": result.state} if with_state else {}), {}
+    for part, named in parts.items():
+        about[part] = {name: [np.asarray(array).dtype.str, np.shape(array)] for name, array in named.items()}
+        arrays |= {f"{part}/{name}": array for name, array in named.items()}
+    np.savez(file, about=json.dumps(about), **arrays)
+
+
+def read_entry(archive: zipfile.ZipFile, key: str, state: bool) -> Result | None:
+    """Return the result in an entry; None if it has another format, or no state and `state` is true.
+
+    Raises:
+        ValueError, KeyError, zipfile.BadZipFile, and others: it is damaged.
+    """
+
     def array(member):  # read whole, since only then is its checksum compared
         return np.lib.format.read_array(io.BytesIO(archive.read(f"{member}.npy")), allow_pickle=False)
 
@@ -282,6 +301,8 @@ def _read_entry(archive: zipfile.ZipFile, key: str, state: bool) -> Result | Non
         return None
     if about["key"] != key:
         raise ValueError("it belongs to another key")
+    if state and about["state"] is None:
+        return None
     metadata, progress, diverged = {**about["metadata"]}, about["progress"], about["diverged"]
     result = Result(arrays("columns"), arrays("state") if state else {}, metadata, progress, diverged)
     if not 0 <= progress <= 1 or (result.complete and not result.columns):

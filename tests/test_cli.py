@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +166,44 @@ def test_results_are_listed_printed_and_deleted(stored, call, tmp_path):
     assert printed["last values"]["test_accuracy"]
     assert call("results", key, "--clear", "--yes", BSTUDY_HOME=home).stdout == "Deleted 1 stored result.\n"
     assert len(call("results", BSTUDY_HOME=home).stdout.splitlines()) == 6
+
+
+def test_a_hand_in_is_checked(stored, call, tiny_file):
+    home = str(shutil.copytree(stored[0] / "home", "home"))
+    numbers = Path(shutil.copytree(stored[0] / "bstudy-out", "class/anna")) / "ch02.json"
+    words = ["check", "class", "--dataset", tiny_file]
+    done = call(*words, BSTUDY_HOME=home)
+    assert done.exit_code == 0
+    assert squeezed(done.stdout).endswith(
+        "✓ equal to the bit ch02.json chapter 2, small_batch_size=8, large_batch_size=32, epochs=2, tiny, 2 seeds"
+    )
+    numbers.write_text(numbers.read_text(encoding="utf-8").replace("of the lost accuracy", "of all"), encoding="utf-8")
+    done = call(*words, BSTUDY_HOME=home)
+    assert done.exit_code == 1
+    assert "✗ inconsistent" in done.stdout
+    assert done.stderr == "bstudy: 1 of 1 file did not pass\n"
+
+
+def test_results_are_exported_and_imported(stored, call):
+    home = str(shutil.copytree(stored[0] / "home", "home"))
+    assert call("results", "--export", "all.zip", BSTUDY_HOME=home).stdout.startswith("all.zip: 6 results without")
+    refused = call("results", "--import", "all.zip", BSTUDY_HOME="other")  # the standard input is empty
+    assert "Store 6 results, " in refused.output
+    assert not os.path.exists("other/results")
+    done = call("results", "--import", "all.zip", "--yes", BSTUDY_HOME="other")
+    assert done.stdout == "Stored 6 results; 0 were there before.\n"
+    assert call("results", "--clear", "--export", "other.zip").exit_code == 2
+
+
+def test_slides_are_written_from_stored_results(stored, call, tiny_file, monkeypatch):
+    home = str(shutil.copytree(stored[0] / "home", "home"))
+    small = {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2}
+    found = replace(chapter(2), parameters=chapter(2).parameters | small)
+    monkeypatch.setattr("bstudy.chapter.chapter", lambda number: found)
+    words = ["--chapters", "2", "--dataset", tiny_file, "--seeds", "2"]
+    done = call("slides", "deck.pdf", *words, BSTUDY_HOME=home)
+    assert done.stdout == "deck.pdf: 2 slides\n"
+    assert call("slides", "deck.key", *words).exit_code == 2
 
 
 def test_an_entry_that_cannot_be_read_does_not_hide_the_others(call, home):

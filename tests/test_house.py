@@ -48,6 +48,9 @@ ORDER += [
 ]
 ORDER += [
     "report",
+    "slides",
+    "handin",
+    "exchange",
     "findings",
     "terminal",
     "api",
