@@ -126,10 +126,11 @@ class ChapterCommand(click.Command):
 @options.model
 @options.devices
 @options.jobs
+@options.cluster
 @options.quiet
 @options.option("--solutions", is_flag=True, help="Print the solutions of the exercises.")
 def run_chapter(
-    number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet, solutions, **parameters
+    number, dataset, seeds, settings, out, formats, style, model, devices, jobs, cluster, quiet, solutions, **parameters
 ):
     """Run chapter NUMBER, and print its page.
 
@@ -143,7 +144,7 @@ def run_chapter(
     found = chapter(number)
     parameters = found.with_settings(settings, parameters)
     found.module.experiments(**parameters)  # reports a wrong value before the data are loaded
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs, cluster=cluster)
     report.check_files(report.page_files(found.name, out, formats))
     page = report.build(found, parameters, lab)
     terminal.show(page, report.write(page, out, formats, style), solutions)
@@ -156,14 +157,15 @@ def run_chapter(
 @options.model
 @options.devices
 @options.jobs
+@options.cluster
 @options.quiet
-def write_book(dataset, seeds, out, model, devices, jobs, quiet):
+def write_book(dataset, seeds, out, model, devices, jobs, cluster, quiet):
     """Run all chapters, and write them as a folder of web pages."""
     from bstudy import html, report
     from bstudy.chapter import chapters
     from bstudy.lab import Lab
 
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs, cluster=cluster)
     report.check_files(html.files(chapters(), out))
     pages = html.build_pages(lab)
     paths = html.write(pages, out, lab, options.for_rerun(dataset, seeds, model))
@@ -251,8 +253,9 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
 @options.json_file
 @options.model
 @options.devices
+@options.cluster
 @options.quiet
-def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, quiet):
+def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, cluster, quiet):
     """Train a model once by your own recipe, and print the final numbers."""
     from bstudy import Phase, Recipe, report
     from bstudy.chapter import read_settings
@@ -261,7 +264,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     recipe = Recipe((Phase(batch_size, learning_rate, epochs, optimizer),))
     for changes in then:
         recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "a phase"))
-    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
+    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model, cluster=cluster)
     is_printed = json_file == Path("-")
     if json_file and not is_printed:
         report.check_files([json_file])

@@ -31,7 +31,8 @@ ORDER = [
     "distribute",
     "experiments",
 ]
-ORDER += ["machine", "plan", "worker", "engines", "progress", "runner", "lab", "plots", "chapters", "chapter", "report"]
+ORDER += ["machine", "plan", "worker", "engines", "dask_worker", "dask_engine", "progress", "runner", "lab", "plots"]
+ORDER += ["chapters", "chapter", "report"]
 ORDER += ["findings", "terminal", "html", "advise", "bench", "options", "cli", "__main__"]
 IMPORTS_BY_NAME = {"backend", "chapter", "user_model"}  # TensorFlow, the chapters, the reader's model
 FUNCTION_LINES, PARAMETERS, MODULE_LINES = 50, 6, 300
