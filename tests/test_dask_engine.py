@@ -1,7 +1,6 @@
 """Runs on a Dask cluster: the bits of one process, and nothing lost when workers, the client or the scheduler end."""
 
 import contextlib
-import logging
 import os
 import random
 import signal
@@ -15,14 +14,14 @@ import numpy as np
 import pytest
 
 from bstudy import Cost, GradientTrials, Lab, Recipe
-from bstudy.errors import BstudyError, ClusterLost, InvalidInput
+from bstudy.errors import BstudyError
 from bstudy.models import MLP
 from bstudy.store import Store
 
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 START = Recipe.sgd(25, 0.1, 2)
-EXPERIMENTS = {"smaller": START.then(batch_size=10), "adam": Recipe.adam(50, 0.01, 1), "cost": Cost(50, 1)}
+EXPERIMENTS = {"smaller": START.then(batch_size=10), "adam": Recipe.adam(50, 0.01, 1), "cost": Cost(50)}
 LONG = {size: Recipe.sgd(size, 0.001, 20000) for size in (8, 16)}
 PROGRAM = """
 import sys
@@ -82,7 +81,7 @@ def two_workers(dask):
 
 def assert_same_results(one, two, assert_same_bits):
     assert one.keys() == two.keys()
-    for key in one.keys():
+    for key in one.keys(""):
         assert two.read(key).complete
         if two.read(key).metadata["kind"] != "cost":
             assert_same_bits(two.read(key, state=True), one.read(key, state=True))
@@ -131,3 +130,189 @@ def wait_until(condition, seconds=60):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.fixture
+def unshared(monkeypatch):
+    """No worker sees the store, as if it were on another machine."""
+
+    def fail(store):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(Store, "write_token", fail)
+
+
+@pytest.mark.slow
+def test_without_a_common_folder_results_travel(
+    two_workers, unshared, tiny, tmp_path, shared_trainers, assert_same_bits
+):
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    experiments = EXPERIMENTS | {"trials": GradientTrials(START, batch_sizes=(4, 16), trials=2, samples=16)}
+    Lab(tiny, 1, one, quiet=True, jobs=1).run(experiments)
+    Lab(tiny, 1, two, quiet=True, cluster=two_workers.file).run({"trials": experiments["trials"]})
+    assert len(two.keys()) == 2
+    # longer: starts from the stored repetitions, which the worker does not see
+    experiments["more"] = GradientTrials(START, batch_sizes=(4, 16), trials=4, samples=16)
+    Lab(tiny, 1, one, quiet=True, jobs=1).run(experiments)
+    Lab(tiny, 1, two, quiet=True, cluster=two_workers.file).run(experiments)
+    assert_same_results(one, two, assert_same_bits)
+    assert not list(two_workers.folder.rglob("*.npz"))
+
+
+class Killer(threading.Thread):
+    """Kills a random worker at random times, each replaced by a new one: two of three while a task is at work."""
+
+    def __init__(self, dask, kills, monkeypatch):
+        super().__init__(daemon=True)
+        self.dask, self.kills, self.killed, self.over = dask, kills, 0, threading.Event()
+        self.progress = threading.Event()
+        monkeypatch.setattr("bstudy.progress.Display.show", lambda *_, **__: self.progress.set())
+
+    def run(self):
+        moments = random.Random(3)
+        while self.killed < self.kills and not self.over.is_set():
+            self.progress.clear()
+            if self.killed % 3 and not self.progress.wait(1):
+                continue
+            self.over.wait(moments.uniform(0, 5))
+            victim = moments.choice(self.dask.workers)
+            victim.kill()
+            victim.wait()
+            self.dask.workers.remove(victim)
+            self.killed += 1
+            self.dask.add_worker()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["shared", "unshared"])
+def test_twenty_killed_workers_cost_nothing(
+    two_workers, store, request, tiny, tmp_path, monkeypatch, shared_trainers, assert_same_bits, caplog
+):
+    kills = int(os.environ.get("BSTUDY_TEST_KILLS", "20"))
+    recipes = {size: Recipe.sgd(size, 0.001, 400) for size in (8, 10)}
+    experiments = recipes | {"then": recipes[10].then(batch_size=25, epochs=100)}
+    undisturbed = Store(tmp_path / "undisturbed")
+    Lab(tiny, 2, undisturbed, quiet=True, jobs=1).run(experiments)
+    if store == "unshared":
+        request.getfixturevalue("unshared")
+    killer, twice, runs = Killer(two_workers, kills, monkeypatch), 0, 0
+    killer.start()
+    while killer.is_alive():
+        runs += 1
+        disturbed = Store(tmp_path / f"run {runs}")
+        while True:
+            try:
+                Lab(tiny, 2, disturbed, cluster=two_workers.file).run(experiments)
+                break
+            except BstudyError as error:
+                assert "failed twice" in str(error)
+                twice += 1
+        assert_same_results(undisturbed, disturbed, assert_same_bits)
+    again = caplog.text.count("trying once more")
+    print(f"{store}: {killer.killed} workers killed, {runs} runs, {again} tasks again, {twice} commands again, 0 lost")
+    assert killer.killed == kills
+    assert again
+
+
+@pytest.mark.slow
+def test_without_a_worker_the_client_waits_for_one(dask, tiny, caplog):
+    threading.Timer(3, dask.add_worker).start()
+    Lab(tiny, 1, quiet=True, cluster=dask.file).run(Recipe.sgd(25, 0.1, 1))
+    assert caplog.text.count("No worker of the cluster can be used now; waiting for one") == 1
+
+
+def start_command(dask, tiny_file, folder):
+    words = [*STOPPABLE, "--dataset", str(tiny_file), "--cluster", dask.file]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(words)], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    shown, started = [], set()
+    while started != {8, 16}:
+        shown.append(process.stderr.readline())
+        assert shown[-1], "".join(shown)
+        started |= {size for size in LONG if f": {size} at" in shown[-1] and "epoch 0 " not in shown[-1]}
+    return process
+
+
+def progress_of(tiny, home):
+    return [Store(home).progress(recipe.with_replicas(1).key(tiny, MLP, 0)) for recipe in LONG.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_when_the_client_ends_running_tasks_keep_a_checkpoint_and_end(
+    two_workers, tiny, tiny_file, tmp_path, home, number
+):
+    process = start_command(two_workers, tiny_file, tmp_path)
+    process.send_signal(number)
+    _, printed = process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number), printed
+    assert "Traceback" not in printed
+    wait_until(lambda: all(0 < progress < 1 for progress in progress_of(tiny, home)), 100)
+    wait_until(lambda: not child_processes(two_workers), 100)
+
+
+def child_processes(dask):
+    folders = [Path(f"/proc/{worker.pid}/task/{worker.pid}/children") for worker in dask.workers]
+    return [process for folder in folders for process in folder.read_text().split()]
+
+
+@pytest.mark.slow
+def test_when_the_scheduler_ends_everything_measured_is_kept(two_workers, tiny, tiny_file, tmp_path, home):
+    process = start_command(two_workers, tiny_file, tmp_path)
+    two_workers.scheduler.kill()
+    _, printed = process.communicate()
+    assert process.returncode == 1
+    assert printed.splitlines()[-1].startswith("bstudy: the scheduler of the cluster ended")
+    assert "Traceback" not in printed
+    wait_until(lambda: all(0 < progress < 1 for progress in progress_of(tiny, home)), 100)
+
+
+@pytest.mark.slow
+def test_a_users_model_is_trained_if_the_worker_finds_the_same(
+    dask, tiny, small_model, tmp_path, shared_trainers, assert_same_bits, caplog
+):
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    folder = Path(sys.modules["small_models"].__file__).parent
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "small_models.py").write_text((folder / "small_models.py").read_text() + "\n# changed")
+    dask.add_worker()
+    dask.add_worker(PYTHONPATH=str(other))
+    lab = Lab(tiny, 1, two, quiet=True, model=small_model, cluster=dask.file)
+    timer = threading.Timer(30, dask.add_worker, kwargs={"PYTHONPATH": str(folder)})
+    timer.start()
+    lab.run(START)
+    Lab(tiny, 1, one, quiet=True, model=small_model, jobs=1).run(START)
+    assert_same_results(one, two, assert_same_bits)
+    assert "is not used: there is no module 'small_models' in" in caplog.text
+    assert "is not used: its model small_models:small is not that of the client" in caplog.text
+
+
+@pytest.mark.slow
+def test_tls_is_configured_by_dask(tmp_path, tiny, monkeypatch):
+    import dask.config
+
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    with contextlib.suppress(FileNotFoundError):
+        subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    if not certificate.exists():
+        pytest.skip("needs openssl")
+    prefix = "DASK_DISTRIBUTED__COMM__"
+    settings = {f"{prefix}REQUIRE_ENCRYPTION": "true", f"{prefix}TLS__CA_FILE": str(certificate)}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"{prefix}TLS__{role}__CERT": str(certificate), f"{prefix}TLS__{role}__KEY": str(key)}
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    with DaskCluster(folder, **settings) as cluster:
+        cluster.add_worker()
+        wait_until(Path(cluster.file).exists)
+        assert "tls://" in Path(cluster.file).read_text()
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            dask.config.refresh()
+            lab = Lab(tiny, 1, quiet=True, cluster=cluster.file)
+            assert np.isfinite(lab.run(START)["loss"]).all()
+    dask.config.refresh()
