@@ -52,8 +52,14 @@ def connect(cluster: str) -> Client:
 
 
 def workers_of(client: Client) -> set[str]:
-    """Return the addresses of the workers that are there."""
-    return set(client.scheduler_info(n_workers=-1).get("workers", ()))
+    """Return the addresses of the workers that are there.
+
+    Not from `scheduler_info`: in another thread, the client overwrites it every 2 s with one without workers.
+
+    Raises:
+        OSError: the scheduler does not answer.
+    """
+    return set(client.nthreads())
 
 
 @dataclass(eq=False)
@@ -153,22 +159,30 @@ class Cluster:
 
     def _watch_workers(self):
         """Note which workers came, went, or finished a step."""
+        self._check_connection()
         if time.monotonic() - self._looked > POLL_SECONDS:
-            self._looked, there = time.monotonic(), workers_of(self._client)
-            for address in self._nodes.keys() - there:
-                self._drop(self._nodes[address])
-            for address in there - self._nodes.keys():
-                node = self._nodes[address] = Node(address)
-                self._start(node, "join", join, self._token)
+            self._looked = time.monotonic()
+            with contextlib.suppress(OSError):  # if the connection has ended, the client's status reports it
+                self._compare_workers(workers_of(self._client))
+        self._check_connection()
+        for node in list(self._nodes.values()):
+            if node.future is not None and node.future.done():
+                self._finish_step(node)
+        self._report_workers()
+
+    def _check_connection(self):
         if self._client.status != "running":
             raise ClusterLost(
                 "the scheduler of the cluster ended, or the connection to it; all measured results are stored, and the "
                 "same command continues from there"
             )
-        for node in list(self._nodes.values()):
-            if node.future is not None and node.future.done():
-                self._finish_step(node)
-        self._report_workers()
+
+    def _compare_workers(self, there):
+        for address in self._nodes.keys() - there:
+            self._drop(self._nodes[address])
+        for address in there - self._nodes.keys():
+            node = self._nodes[address] = Node(address)
+            self._start(node, "join", join, self._token)
 
     def _report_workers(self):
         steps = [node.step for node in self._nodes.values()]
