@@ -19,7 +19,7 @@ from distributed import Client, Future
 
 from bstudy.dask_worker import WorkerProcess, join, measure, versions
 from bstudy.engines import ENDS, POLL_SECONDS, InProcess
-from bstudy.errors import BstudyError, ClusterLost, InvalidInput, in_one_line, printable
+from bstudy.errors import BstudyError, ClusterLost, in_one_line, printable
 from bstudy.plan import Task
 from bstudy.store import Store
 from bstudy.worker import Setting, find_start
@@ -37,11 +37,8 @@ def connect(cluster: str) -> Client:
         cluster: The address of the scheduler, such as tcp://host:8786, or the path of its scheduler file.
 
     Raises:
-        InvalidInput: it is neither.
         ClusterLost: no scheduler answers.
     """
-    if not os.path.exists(cluster) and not cluster.rpartition(":")[2].isdigit():
-        raise InvalidInput(f"{cluster!r} is neither an address such as tcp://host:8786 nor a scheduler file")
     where = {"scheduler_file": cluster} if os.path.exists(cluster) else {"address": cluster}
     for name in ("distributed", "distributed.client"):  # it prints tracebacks of what is reported here in a sentence
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,6 +1,7 @@
 """Experiments in, Runs out: stored results are read, missing ones are measured."""
 
 import functools
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,8 @@ class Lab:
     cluster: str | None = None
 
     def __post_init__(self):
+        if self.cluster:
+            self._check_cluster()
         self.dataset = load(self.dataset) if isinstance(self.dataset, str | Path) else self.dataset
         self.model = find_model(self.model) if isinstance(self.model, str) else self.model
         self.seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
@@ -71,12 +74,17 @@ class Lab:
             self.jobs = positive_int("jobs", self.jobs)
         if distribute.is_cluster() and (self.jobs or 1) > 1:
             raise InvalidInput("jobs are processes of one machine, and TF_CONFIG names several: use one or the other")
-        if self.cluster and (distribute.is_cluster() or self.jobs is not None or self.devices == "all"):
-            raise InvalidInput("with a cluster, use neither TF_CONFIG nor jobs, and only a number or cpu as devices")
         if not self.model.is_builtin:
             distribute.start_devices(self.devices)  # before the network is tried
         self.model = self.model.fitted_to(self.dataset)
         self._setting = Setting(self.dataset, self.model, self.devices)
+
+    def _check_cluster(self):
+        if distribute.is_cluster() or self.jobs is not None or self.devices == "all":
+            raise InvalidInput("with a cluster, use neither TF_CONFIG nor jobs, and only a number or cpu as devices")
+        if not os.path.exists(self.cluster) and not self.cluster.rpartition(":")[2].isdigit():
+            raise InvalidInput(f"{self.cluster!r} is neither an address such as tcp://host:8786 nor a scheduler file")
+        load_dask_engine()
 
     def run(self, experiments: Any) -> Any:
         """Return the same nested dicts with Runs in place of Experiments, measuring what is not stored.

@@ -4,8 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bstudy import Cost, Lab, Recipe
+from bstudy.cli import main
 from bstudy.errors import BstudyError, ClusterLost, InvalidInput
 from bstudy.models import MLP
 from bstudy.plan import Task
@@ -254,9 +256,17 @@ def test_the_log_of_a_worker_is_shown(open_engine, caplog):
     assert caplog.messages == ["the disk is full"]
 
 
-def test_a_cluster_is_an_address_or_a_scheduler_file(tmp_path, monkeypatch):
-    with pytest.raises(InvalidInput, match=r"'no\.json' is neither an address such as tcp://host:8786"):
-        connect("no.json")
+@pytest.mark.parametrize(
+    "words", [["chapter", "1"], ["book"], ["train", "--batch-size", "8", "--learning-rate", "0.1", "--epochs", "1"]]
+)
+def test_a_cluster_is_an_address_or_a_scheduler_file(words):
+    sentence = "bstudy: 'no.json' is neither an address such as tcp://host:8786 nor a scheduler file\n"
+    for option, variables in ((["--cluster", "no.json"], {}), ([], {"BSTUDY_CLUSTER": "no.json"})):
+        done = CliRunner().invoke(main, [*words, *option], env=variables)
+        assert (done.exit_code, done.stderr) == (2, sentence)
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "CONNECT_SECONDS", 0.2)
     with pytest.raises(ClusterLost, match=r"no scheduler of a Dask cluster answers at tcp://127\.0\.0\.1:9"):
         connect("tcp://127.0.0.1:9")
@@ -277,4 +287,4 @@ def test_without_the_extra_a_sentence_names_it(tiny, monkeypatch):
         monkeypatch.delitem(sys.modules, f"bstudy.{name}")
     monkeypatch.delattr("bstudy.dask_engine")
     with pytest.raises(BstudyError, match=r"pip install 'bstudy\[cluster\]'"):
-        Lab(tiny, 1, quiet=True, cluster="tcp://one:8786").run(ONE)
+        Lab(tiny, cluster="tcp://one:8786")
