@@ -12,12 +12,14 @@ import logging
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +32,7 @@ THREADS = 2
 MAX_REPLICAS = 8  # on one CPU
 BLACKWELL = 12  # the compute capability from which on XLA in TensorFlow 2.21 aborts the process
 RECORDED_FLAGS = ("TF_XLA_FLAGS", "XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS")
+VECTORS = ("avx512f", "avx2")  # as Linux names them
 TEMPORARY_BYTES = 2**16  # more than AutoGraph writes for a function
 KEEPER = "import sys; text = sys.stdin.buffer.read(); sys.stderr.buffer.write(text)"  # keeps it until the input ends
 KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last", "dtype_policy": "float32"}
@@ -189,6 +192,16 @@ def check_replicas(replicas: int) -> None:
         raise InvalidInput(f"there are {there} devices here, too few for {replicas} replicas; use at most {there}")
 
 
+@functools.cache
+def cpu_type() -> str:
+    """Return the name of the CPU and its widest vector instructions, which decide the last bits of a result."""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if name := re.search(r"^model name\s*: (.+)$", text, re.M):
+            return name[1] + next((f" ({flag})" for flag in VECTORS if re.search(rf"\b{flag}\b", text)), "")
+    return platform.processor() or platform.machine()
+
+
 def environment() -> dict[str, object]:
     """Return what the bits of a result depend on besides its key: versions, device, threads and flags."""
     return {
@@ -197,5 +210,7 @@ def environment() -> dict[str, object]:
         "keras": keras.__version__,
         "device": tf.config.list_logical_devices()[-1].device_type,
         "machine": platform.machine(),
+        "cpu": cpu_type(),
+        "host": platform.node(),
         "threads": THREADS,
     } | {name: os.environ[name] for name in RECORDED_FLAGS if name in os.environ}

@@ -7,6 +7,8 @@ An engine has five methods: `free_slots`, `submit` a task, `next_message` (None 
     ("done", None), ("stopped", None)
     ("refused", BstudyError)    the task cannot be measured, and neither can it next time
     ("failed", text)            the task may succeed in another try
+
+The number of workers of a cluster is a message (None, "workers", number). Its engine is in `bstudy.dask_engine`.
 """
 
 import contextlib
@@ -17,7 +19,7 @@ import threading
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from bstudy.errors import BstudyError
 from bstudy.plan import Task
@@ -27,6 +29,16 @@ from bstudy.worker import Setting, Worker
 
 POLL_SECONDS = 0.5
 ENDS = ("done", "stopped", "refused", "failed")  # of a task
+
+
+class Engine(Protocol):
+    """Where tasks run."""
+
+    def free_slots(self) -> int: ...
+    def submit(self, task: Task) -> None: ...
+    def next_message(self) -> tuple[Task | None, str, Any] | None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class InProcess:

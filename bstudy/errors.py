@@ -45,6 +45,10 @@ class Interrupted(BstudyError):
     exit_status = 130
 
 
+class ClusterLost(BstudyError):
+    """The scheduler of a Dask cluster does not answer; all measured results are stored."""
+
+
 class WorkerDone(BstudyError):
     """This machine helped the chief, which has the results."""
 

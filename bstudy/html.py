@@ -18,7 +18,7 @@ from bstudy import __version__, api, plots, trainer
 from bstudy.chapter import Chapter, as_text, chapters
 from bstudy.claims import MARKS, Claim
 from bstudy.drawing import Drawing, PanelTable
-from bstudy.errors import BstudyError, Interrupted, WorkerDone, printable
+from bstudy.errors import BstudyError, ClusterLost, Interrupted, WorkerDone, printable
 from bstudy.lab import Lab
 from bstudy.prose import HtmlWriter, anchor, glossary, highlight_python, read_text
 from bstudy.rendering import new_templates
@@ -26,6 +26,7 @@ from bstudy.report import Report, build, write_text
 from bstudy.store import MARK
 
 STYLES = ("page", "dark")
+STOPS = (ClusterLost, Interrupted, WorkerDone)  # the other chapters cannot be measured either
 FRONT_MATTER = ("index.html", "answers.html", "reading.html", "glossary.html", "source.html", "api.html")
 
 
@@ -59,13 +60,14 @@ def build_pages(lab: Lab) -> list[ChapterPage]:
     """Return the page of every chapter. One that cannot be measured or drawn does not stop the others.
 
     Raises:
+        ClusterLost: the scheduler ended.
         Interrupted: the user stopped it.
         WorkerDone: this machine only helped the chief.
     """
     found = chapters()
     try:
         lab.prepare({chapter.name: chapter.module.experiments(**chapter.parameters) for chapter in found})
-    except (Interrupted, WorkerDone):
+    except STOPS:
         raise
     except Exception as error:  # of one experiment: the chapters without it can be measured one by one
         print(f"bstudy: {sentence(error)}; continuing with one chapter at a time.", file=sys.stderr)
@@ -79,7 +81,7 @@ def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
         drawings = {style: draw_report(report, style) for style in STYLES}
         figures = {style: drawing.data_uri("svg", chapter.name) for style, drawing in drawings.items()}
         return ChapterPage(chapter, report, figures, drawings["page"].alt, drawings["page"].tables)
-    except (Interrupted, WorkerDone):
+    except STOPS:
         raise
     except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
         page = ChapterPage(chapter, reason=sentence(error))

@@ -1,10 +1,12 @@
 """Experiments in, Runs out: stored results are read, missing ones are measured."""
 
 import functools
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,8 @@ class Lab:
         model: The model to train, as `find_model` reads it.
         measure: Whether missing results may be measured.
         jobs: The number of parallel processes; None for as many as this machine can use.
+        cluster: The scheduler of a Dask cluster that measures all but time and memory: its address, such as
+            tcp://host:8786, or its scheduler file.
 
     Raises:
         InvalidInput: an argument is wrong.
@@ -54,8 +58,11 @@ class Lab:
     model: ModelSpec | str = "mlp"
     measure: bool = True
     jobs: int | None = None
+    cluster: str | None = None
 
     def __post_init__(self):
+        if self.cluster:
+            self._check_cluster()
         self.dataset = load(self.dataset) if isinstance(self.dataset, str | Path) else self.dataset
         self.model = find_model(self.model) if isinstance(self.model, str) else self.model
         self.seeds = tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
@@ -71,6 +78,13 @@ class Lab:
             distribute.start_devices(self.devices)  # before the network is tried
         self.model = self.model.fitted_to(self.dataset)
         self._setting = Setting(self.dataset, self.model, self.devices)
+
+    def _check_cluster(self):
+        if distribute.is_cluster() or self.jobs is not None or self.devices == "all":
+            raise InvalidInput("with a cluster, use neither TF_CONFIG nor jobs, and only a number or cpu as devices")
+        if not os.path.exists(self.cluster) and not self.cluster.rpartition(":")[2].isdigit():
+            raise InvalidInput(f"{self.cluster!r} is neither an address such as tcp://host:8786 nor a scheduler file")
+        load_dask_engine()
 
     def run(self, experiments: Any) -> Any:
         """Return the same nested dicts with Runs in place of Experiments, measuring what is not stored.
@@ -155,24 +169,30 @@ class Lab:
         return [replace(task, after=task.after & {each.key for each in tasks}) for task in tasks]
 
     def _measure(self, tasks):
-        jobs = self._choose_jobs(tasks)
+        client, jobs = None, self._choose_jobs(tasks)
+        if self.cluster:
+            engine = load_dask_engine()
+            client = engine.connect(self.cluster)
+            jobs = max(1, len(engine.workers_of(client)))
         expected = self._expected_seconds(tasks, jobs)
         if not self.quiet and not in_notebook():  # there the progress is one line
             model = "" if self.model == MLP else f" with the model {self.model}"
             processes = f" in {jobs} processes" if jobs > 1 else ""
+            if client is not None:
+                here = sum(task.experiment.EXCLUSIVE for task in tasks)
+                processes = f" with {jobs} worker{'s' * (jobs > 1)}" + f", {here} of them on this machine" * (here > 0)
             print(
                 f"Measuring on {self.dataset}{model}: {len(tasks)} result{'s' * (len(tasks) > 1)}, about "
                 f"{format_duration(expected + machine.START_SECONDS)}{processes} (Ctrl-C stops and keeps them).",
                 file=sys.stderr,
             )
-        setting = self._setting._replace(jobs=jobs)
-        runner = Runner(tasks, expected, self.quiet)
+        runner = Runner(tasks, expected, self.quiet, keep_going=client is not None)
 
         def stored():
             return f"{len(runner.done - self.store.in_memory.keys())} of {len(tasks)} results are stored"
 
         with graceful_shutdown(lambda: f"{stored()}, and a checkpoint of each running one follows") as stop:
-            engine = Processes(setting, self.store) if jobs > 1 else InProcess(self._worker, stop)
+            engine = self._make_engine(jobs, client, stop)
             try:
                 with stdout_to_stderr():  # of a user's model
                     runner.run(engine, stop)
@@ -181,6 +201,14 @@ class Lab:
         if len(runner.done) < len(tasks):
             again = "cell" if in_notebook() else "command"
             raise Interrupted(f"stopped; {stored()}; the same {again} continues from there")
+
+    def _make_engine(self, jobs, client, stop):
+        if client is not None:
+            # the worker of this process starts TensorFlow, which not every task needs
+            return load_dask_engine().Cluster(client, self._setting, self.store, lambda: InProcess(self._worker, stop))
+        if jobs > 1:
+            return Processes(self._setting._replace(jobs=jobs), self.store)
+        return InProcess(self._worker, stop)
 
     def _choose_jobs(self, tasks):
         if any(type(task.experiment).__module__ == "__main__" for task in tasks):
@@ -201,3 +229,16 @@ class Lab:
         columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
         diverged, metadata = [result.diverged for result in results], [result.metadata for result in results]
         return Runs(experiment, self.seeds, columns, diverged, metadata, len(self.dataset.x_train))
+
+
+def load_dask_engine() -> ModuleType:
+    """Return `bstudy.dask_engine`.
+
+    Raises:
+        BstudyError: Dask, which is an extra, is not installed.
+    """
+    try:
+        from bstudy import dask_engine
+    except ModuleNotFoundError:
+        raise BstudyError("--cluster needs Dask; install it with: pip install 'bstudy[cluster]'") from None
+    return dask_engine

@@ -52,6 +52,13 @@ jobs = option(
     help="Number of parallel processes; by default, what the machine can use. "
     "Time and memory are always measured with no other process.",
 )
+cluster = variable(
+    "--cluster",
+    envvar="BSTUDY_CLUSTER",
+    metavar="ADDRESS|FILE",
+    help="Measure on the workers of a Dask cluster: the address of its scheduler, such as tcp://host:8786, or its "
+    "scheduler file. Time and memory are still measured on this machine.",
+)
 quiet = option("--quiet", is_flag=True, help="Show no progress.")
 seeds = option("--seeds", type=click.IntRange(1, 1000), default=3, help="Number of seeds, from 0 on.")
 out = partial(option, "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")

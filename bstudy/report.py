@@ -35,7 +35,7 @@ from bstudy.store import MARK, open_regular, write_atomically
 from bstudy.tables import Entry, Table, build_tables
 
 VERSIONS = ("bstudy", "python", "tensorflow", "keras")  # of the process that measured
-MACHINE = ("device", "machine", "threads", *RECORDED_FLAGS)
+MACHINE = ("device", "machine", "cpu", "threads", *RECORDED_FLAGS)
 
 
 class RecordedColumns(UserDict):
@@ -115,9 +115,18 @@ class Report:
         measured = {name: ", ".join(self._metadata(name)) for name in VERSIONS}
         return measured | {"matplotlib": matplotlib.__version__, "numpy": np.__version__}
 
-    def _metadata(self, name):
-        """Return the different values of this name in the metadata of all runs."""
-        every = (each for run in leaves(self.runs).values() for each in run.metadata)
+    @property
+    def machines(self) -> str:
+        """The machines, if they matter: of times, and of bits if there are several types. "" if they do not."""
+        timed, every = self._metadata("cpu", exclusive=True), self._metadata("cpu")
+        parts = [f"Time and memory were measured on {'; '.join(timed)}."] * bool(timed)
+        several = f"{len(every)} types of machine, whose last bits may differ, measured these runs: {'; '.join(every)}."
+        return " ".join(parts + [several] * (len(every) > 1))
+
+    def _metadata(self, name, exclusive=False):
+        """Return the different values of this name in the metadata of all runs, or of those of time and memory."""
+        runs = (run for run in leaves(self.runs).values() if run.experiment.EXCLUSIVE or not exclusive)
+        every = (each for run in runs for each in run.metadata)
         return sorted({each[name] for each in every if name in each})
 
     def draw(self) -> Figure:
@@ -162,6 +171,7 @@ class Report:
             "tables": [asdict(table) for table in self.tables],
             "runs": map_leaves(run_record, self.runs),
             "versions": self.versions,
+            "machines": self.machines,
             "measured_on": {name: found for name in MACHINE if (found := self._metadata(name))},
         }
 

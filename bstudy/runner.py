@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from bstudy.engines import InProcess, Processes
+from bstudy.engines import Engine
 from bstudy.errors import BstudyError
 from bstudy.plan import Task, next_task
 from bstudy.processes import STOP_SIGNALS, in_notebook
@@ -51,9 +51,10 @@ class Runner:
         tasks: In the order of a plan.
         expected: Seconds of all tasks together.
         quiet: Whether to show no progress.
+        keep_going: Whether a task that cannot be measured is reported at the end, when all others are done.
     """
 
-    def __init__(self, tasks: Sequence[Task], expected: float, quiet: bool):
+    def __init__(self, tasks: Sequence[Task], expected: float, quiet: bool, keep_going: bool = False):
         self.total, self._scale = len(tasks), expected / (sum(task.seconds for task in tasks) or 1)
         self.waiting = list(tasks)
         self.running: dict[str, Task] = {}
@@ -61,9 +62,11 @@ class Runner:
         self._failed: set[str] = set()  # once
         self._first: dict[str, float] = {}  # the progress at which a task began
         self._seconds: dict[str, float] = {}  # of the expected ones, done
+        self._keep_going, self._errors = keep_going, []
+        self._workers = ""  # how many there are, in words
         self._display = Display(expected, quiet)
 
-    def run(self, engine: InProcess | Processes, stop: threading.Event) -> None:
+    def run(self, engine: Engine, stop: threading.Event) -> None:
         """Run all tasks, until `stop` is set.
 
         Raises:
@@ -77,6 +80,8 @@ class Runner:
                     self._submit_tasks(engine)
                 if message := engine.next_message():
                     self._handle(*message, retry=not stop.is_set())
+        if self._errors and not stop.is_set():
+            raise self._errors[0]
 
     def _submit_tasks(self, engine):
         while engine.free_slots():
@@ -88,7 +93,9 @@ class Runner:
             engine.submit(task)
 
     def _handle(self, task, kind, value, retry):
-        if kind == "waiting":
+        if kind == "workers":
+            self._workers = f"{value} worker{'s' * (value != 1)}: "
+        elif kind == "waiting":
             log.warning("Another process measures %s; waiting for it (Ctrl-C stops waiting).", task)
         elif kind == "progress":
             first = self._first.setdefault(task.key, value)
@@ -97,7 +104,7 @@ class Runner:
         else:
             del self.running[task.key]
             if kind == "refused":
-                raise value
+                self._give_up(task, value)
             if kind == "failed" and retry:
                 self._retry(task, value)
             if kind == "done":
@@ -107,11 +114,24 @@ class Runner:
 
     def _retry(self, task, reason):
         if task.key in self._failed:
-            raise BstudyError(f"{task}, failed twice in a process of its own ({reason})")
+            self._give_up(task, BstudyError(f"{task}, failed twice in a process of its own ({reason})"))
+            return
         log.warning("%s, failed in its process (%s); trying once more.", task, reason)
         self._failed.add(task.key)
         self.waiting.insert(0, task)
 
+    def _give_up(self, task, error):
+        """Raise the error, or measure first all that does not build on this task."""
+        if not self._keep_going:
+            raise error
+        log.warning("%s, cannot be measured (%s); continuing with the others.", task, error)
+        self._errors.append(error)
+        lost = {task.key}
+        for each in self.waiting:  # in the order of a plan
+            if each.after & lost:
+                lost.add(each.key)
+        self.waiting = [each for each in self.waiting if each.key not in lost]
+
     def _show(self, text, milestone=False):
         done = self._scale * sum(self._seconds.values())  # of the expected seconds, which include compilation
-        self._display.show(f"[{len(self.done)}/{self.total}] {text}", done, milestone)
+        self._display.show(f"[{len(self.done)}/{self.total}] {self._workers}{text}", done, milestone)

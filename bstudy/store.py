@@ -237,6 +237,19 @@ class Store:
         except OSError as error:
             raise BstudyError(f"{self._path(key)} cannot be deleted: {error.strerror}") from None
 
+    def write_token(self) -> Path:
+        """Write an empty file into the folder, by which another machine can see whether it has the same folder.
+
+        `remove_temporary_files` deletes it when this process has ended.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        token = temporary_name(self._path("0" * 64))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        token.touch()
+        return token
+
     def remove_temporary_files(self) -> None:
         """Delete what killed processes left behind: files of this host without a process, or older than a day.
 

@@ -48,6 +48,7 @@ def show(page: Report, paths: list[Path], solutions: bool = False) -> None:
         Text("\nAnswer", "bold"),
         *(Padding(Text(claim.finding_with_numbers, "bold"), (0, 0, 0, 2)) for claim in page.answers),
         Text(f"\nMeasured {page.setting}", "bold"),
+        *([Text(printable(page.machines))] if page.machines else []),
         *(part for table in page.tables for part in tables(table, width)),
         verdicts(page.claims),
         *section("Explanation"),

@@ -14,7 +14,7 @@ from bstudy.errors import BstudyError, in_one_line
 from bstudy.experiments.base import Context, Experiment
 from bstudy.models import ModelSpec
 from bstudy.plan import Task
-from bstudy.store import Store
+from bstudy.store import Result, Store
 from bstudy.trainer import Trainer
 
 CHECKPOINT_SECONDS = 30
@@ -32,6 +32,20 @@ class Setting(NamedTuple):
     def key(self, experiment: Experiment, seed: int) -> str:
         """Return the key of a result."""
         return experiment.key(self.dataset, self.model, seed)
+
+
+def find_start(task: Task, setting: Setting, store: Store) -> tuple[str, Result | None, float]:
+    """Return the longest stored result that a task can continue: its key, itself, and how much of the work it is."""
+    partial = store.read(task.key, state=True)
+    progress = partial.progress if partial is not None else 0.0
+    for fraction, prefix in task.experiment.prefixes():
+        if fraction <= progress:
+            break
+        key = setting.key(prefix, task.seed)
+        stored = store.read(key, state=True)
+        if stored is not None and stored.complete:
+            return key, stored, fraction
+    return task.key, partial, progress
 
 
 class Worker:
@@ -75,7 +89,8 @@ class Worker:
         yield "stopped", None
 
     def _measure_locked(self, task, stop):
-        start, progress = self._find_start(task)
+        # the chief broadcasts to the others where it starts
+        _, start, progress = find_start(task, self.setting, self.store) if is_chief() else ("", None, 0.0)
         yield "progress", progress
         if progress == 1:  # another process has measured it since it was planned
             yield "done", None
@@ -102,20 +117,6 @@ class Worker:
                 raise BstudyError(reason) from error
             raise
         yield ("done" if result.complete else "stopped"), None
-
-    def _find_start(self, task):
-        """Return the longest stored result that this task can continue, and how much of the work that is."""
-        if not is_chief():
-            return None, 0.0  # the chief broadcasts where it starts
-        partial = self.store.read(task.key, state=True)
-        progress = partial.progress if partial is not None else 0.0
-        for fraction, prefix in task.experiment.prefixes():
-            if fraction <= progress:
-                break
-            stored = self.store.read(self.setting.key(prefix, task.seed), state=True)
-            if stored is not None and stored.complete:
-                return stored, fraction
-        return partial, progress
 
     def _context(self, task, start):
         required = task.experiment.requires() if is_chief() else ()  # the others only help with training

@@ -27,7 +27,7 @@ def one_layer(input_shape, classes):
 MNIST = Path(os.environ.get("BSTUDY_MNIST", "mnist.npz"))
 # A shell that runs pytest in the background lets it ignore Ctrl-C, and so would the commands that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
-VARIABLES = ("BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG")
+VARIABLES = ("BSTUDY_CLUSTER", "BSTUDY_DATASET", "BSTUDY_DEVICES", "BSTUDY_MODEL", "TF_CONFIG")
 
 
 def pytest_collection_modifyitems(items):

@@ -22,7 +22,7 @@ from PIL import Image
 from bstudy import Recipe, Runs, leaves, load, map_leaves, terminal
 from bstudy.chapter import chapter, chapters
 from bstudy.cli import main
-from bstudy.errors import Interrupted, InvalidInput, WorkerDone
+from bstudy.errors import ClusterLost, Interrupted, InvalidInput, WorkerDone
 from bstudy.html import FRONT_MATTER, ChapterPage, build_pages, write
 from bstudy.models import MLP
 
@@ -280,7 +280,9 @@ def test_an_error_in_the_common_plan_is_reported(build_with_errors, capsys):
     assert first == "bstudy: MemoryError: too large; continuing with one chapter at a time."
 
 
-@pytest.mark.parametrize("error", [Interrupted("stopped"), WorkerDone("the chief has the results")])
+@pytest.mark.parametrize(
+    "error", [Interrupted("stopped"), WorkerDone("the chief has them"), ClusterLost("no scheduler")]
+)
 def test_the_user_and_a_cluster_stop_the_book(build_with_errors, error):
     with pytest.raises(type(error)):
         build_with_errors(error)

@@ -132,6 +132,20 @@ def test_the_json_names_versions_and_machine(tiny):
     assert record["measured_on"] == {"device": ["CPU"], "threads": [2]}
 
 
+def test_a_page_names_the_machines_if_they_matter(tiny, monkeypatch, capsys):
+    page = build(12, tiny)
+    assert page.machines == ""
+    for run in leaves(page.runs).values():
+        run.metadata = tuple({**each, "cpu": f"CPU {number % 2}"} for number, each in enumerate(run.metadata))
+    several = "2 types of machine, whose last bits may differ, measured these runs: CPU 0; CPU 1."
+    assert page.machines == as_json(page)["machines"] == several
+    for run in leaves(page.runs).values():
+        monkeypatch.setattr(type(run.experiment), "EXCLUSIVE", True)
+    assert page.machines == f"Time and memory were measured on CPU 0; CPU 1. {several}"
+    terminal.show(page, [])
+    assert page.machines in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_page_names_its_setting_and_its_command(tiny):
     page = build(11, tiny, seeds=1, model=find_model("cnn"), epochs=3)
     assert page.setting == "on tiny (50 training and 20 test samples), model cnn, epochs=3, seed 0: no interval"

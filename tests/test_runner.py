@@ -88,6 +88,16 @@ def test_a_task_that_is_refused_is_not_tried_again():
         run([ONE], {"a": [("refused", InvalidInput("too large"))]})
 
 
+def test_on_a_cluster_the_others_are_measured_before_an_error_is_raised(caplog):
+    runner, engine = Runner([ONE, AFTER, TWO], 10.0, quiet=True, keep_going=True), Engine({"b": DONE}, slots=1)
+    engine.script["a"] = [("refused", InvalidInput("too large"))]
+    with pytest.raises(InvalidInput, match="too large"):
+        runner.run(engine, threading.Event())
+    assert engine.submitted == ["a", "b"]
+    assert runner.done == {"b"}
+    assert "8 at 0.1 for 1 epoch, seed 0, cannot be measured (too large); continuing with the others." in caplog.text
+
+
 def test_waiting_for_another_process_is_reported(caplog):
     run([ONE], {"a": [("waiting", None), *DONE]})
     assert "Another process measures 8 at 0.1 for 1 epoch, seed 0; waiting for it" in caplog.text

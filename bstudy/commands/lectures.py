@@ -29,8 +29,9 @@ def read_numbers(context: click.Context, parameter: click.Parameter, value: str 
 @options.model
 @options.devices
 @options.jobs
+@options.cluster
 @options.quiet
-def slides(file, chapters, dataset, seeds, model, devices, jobs, quiet):
+def slides(file, chapters, dataset, seeds, model, devices, jobs, cluster, quiet):
     """Write slides of chapters into FILE, deck.pptx or deck.pdf.
 
     Each chapter has a slide with its finding, its figure and its numbers. The explanation is in the notes for the
@@ -43,7 +44,7 @@ def slides(file, chapters, dataset, seeds, model, devices, jobs, quiet):
     check_ending(file)
     report.check_files([file])
     found = [chapter.chapter(number) for number in chapters] if chapters else chapter.chapters()
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs, cluster=cluster)
     lab.prepare({each.name: each.module.experiments(**each.parameters) for each in found})
     write([report.build(each, each.parameters, lab) for each in found], file)
     click.echo(f"{printable(file)}: {len(found) + 1} slides")

@@ -47,8 +47,9 @@ def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
 @options.json_file
 @options.model
 @options.devices
+@options.cluster
 @options.quiet
-def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, quiet):
+def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, json_file, model, devices, cluster, quiet):
     """Train a model once by your own recipe, and print the final numbers."""
     from bstudy import Phase, Recipe, report
     from bstudy.chapter import read_settings
@@ -57,7 +58,7 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
     recipe = Recipe((Phase(batch_size, learning_rate, epochs, optimizer),))
     for changes in then:
         recipe = recipe.then(**read_settings(changes.split(","), vars(recipe.phases[-1]), "a phase"))
-    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model)
+    lab = Lab(dataset, [seed], quiet=quiet, devices=devices, model=model, cluster=cluster)
     is_printed = json_file == Path("-")
     if json_file and not is_printed:
         report.check_files([json_file])

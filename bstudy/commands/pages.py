@@ -30,10 +30,11 @@ def list_chapters():
 @options.model
 @options.devices
 @options.jobs
+@options.cluster
 @options.quiet
 @options.option("--solutions", is_flag=True, help="Print the solutions of the exercises.")
 def run_chapter(
-    number, dataset, seeds, settings, out, formats, style, model, devices, jobs, quiet, solutions, **parameters
+    number, dataset, seeds, settings, out, formats, style, model, devices, jobs, cluster, quiet, solutions, **parameters
 ):
     """Run chapter NUMBER, and print its page.
 
@@ -47,7 +48,7 @@ def run_chapter(
     found = chapter(number)
     parameters = found.with_settings(settings, parameters)
     found.module.experiments(**parameters)  # reports a wrong value before the data are loaded
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs, cluster=cluster)
     report.check_files(report.page_files(found.name, out, formats))
     page = report.build(found, parameters, lab)
     terminal.show(page, report.write(page, out, formats, style), solutions)
@@ -60,14 +61,15 @@ def run_chapter(
 @options.model
 @options.devices
 @options.jobs
+@options.cluster
 @options.quiet
-def write_book(dataset, seeds, out, model, devices, jobs, quiet):
+def write_book(dataset, seeds, out, model, devices, jobs, cluster, quiet):
     """Run all chapters, and write them as a folder of web pages."""
     from bstudy import html, report
     from bstudy.chapter import chapters
     from bstudy.lab import Lab
 
-    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs)
+    lab = Lab(dataset, seeds, quiet=quiet, devices=devices, model=model, jobs=jobs, cluster=cluster)
     report.check_files(html.files(chapters(), out))
     pages = html.build_pages(lab)
     paths = html.write(pages, out, lab, options.for_rerun(dataset, seeds, model))
