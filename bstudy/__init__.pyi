@@ -4,6 +4,8 @@ from .claims import Claim as Claim
 from .claims import claim as claim
 from .data import Dataset as Dataset
 from .data import load as load
+from .experiments.accumulation import Accumulation as Accumulation
+from .experiments.accumulation import AccumulationCost as AccumulationCost
 from .experiments.base import Experiment as Experiment
 from .experiments.base import Runs as Runs
 from .experiments.base import leaves as leaves
@@ -17,6 +19,7 @@ from .experiments.evaluation import NormalizedEvaluation as NormalizedEvaluation
 from .experiments.gradient_trials import GradientTrials as GradientTrials
 from .experiments.interpolation import Interpolation as Interpolation
 from .experiments.noise_scale import NoiseScale as NoiseScale
+from .experiments.rate_grid import RateGrid as RateGrid
 from .experiments.recipe import Phase as Phase
 from .experiments.recipe import Recipe as Recipe
 from .experiments.sharpness import Sharpness as Sharpness
