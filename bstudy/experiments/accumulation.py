@@ -6,15 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bstudy.backend import tf
-from bstudy.experiments.base import (
-    Experiment,
-    Work,
-    check_batch_size,
-    checked,
-    one_of,
-    positive_float,
-    positive_int,
-)
+from bstudy.experiments.base import Experiment, Work, check_batch_size, checked, one_of, positive_float, positive_int
 from bstudy.models import NORMALIZED
 from bstudy.store import Result
 from bstudy.trainer import Trainer, epoch_permutation, loss_and_gradients

@@ -1,6 +1,5 @@
-"""A small network, trained with many learning rates at once: which of them are good, for one batch size and optimizer."""
+"""A small network, trained with many learning rates at once: which of them are good for a batch size."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, wrong_labe
 HIDDEN = 64  # units of the network's one hidden layer
 POINTS = 16  # of evaluation
 EPSILON = 1e-7
+WARMUP = 0.05  # of the steps, if the rate is scheduled
 SECONDS_PER_STEP = 2e-5  # of one run, and 1e-9 for each of its weights
 
 
@@ -51,7 +51,9 @@ class RateGrid(Experiment):
         momentum: Of SGD.
         beta_1, beta_2: Of Adam, whose epsilon is 1e-7.
         samples: Of the whole training, with repetitions: a multiple of 16 times the batch size.
-        label_noise: The fraction of training labels that are wrong, as in a Recipe. All test labels are true.
+        label_noise: The fraction of training labels that are wrong, as in a Recipe. The test loss is that of equally
+            noisy labels, in expectation; the test accuracy is that of the true ones.
+        schedule: "constant", or "cosine": 5 % of the steps of linear warm-up, then half a cosine wave down to 0.
     """
 
     KIND = "rate_grid"
@@ -64,6 +66,7 @@ class RateGrid(Experiment):
     beta_2: float = checked(below_one, default=0.999)
     samples: int = checked(positive_int, default=2**14)
     label_noise: float = checked(below_one, default=0.0)
+    schedule: str = checked(one_of("constant", "cosine"), default="constant")
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,7 +84,7 @@ class RateGrid(Experiment):
 
     def table(self, run):
         loss = run["test_loss"][..., -POINTS // 4 :].mean(axis=-1)
-        best = np.nanargmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
+        best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
         return {"best rate": np.array(self.learning_rates)[best], "its test loss": loss[np.arange(len(loss)), best]}
 
     def measure(self, context):
@@ -96,7 +99,7 @@ class RateGrid(Experiment):
             first = start.metadata["points"]
             columns = {name: column.copy() for name, column in start.columns.items()}
         stream = sample_stream(len(data.x_train), context.seed, self.samples).reshape(points, -1)
-        factors = self.step_factors().reshape(points, -1, 2)
+        factors = self.step_factors().reshape(points, -1, 3)
         for point in range(first, points):
             yield point / points, Result(columns, state, {"points": point}, point / points)
             tensors = [tf.constant(state[name]) for name in state]
@@ -118,9 +121,8 @@ class RateGrid(Experiment):
     def initial_state(self, data, seed: int) -> dict[str, np.ndarray]:
         """Return the weights of all runs, Glorot uniform kernels and zero biases, and the optimizer's state."""
         random, runs = np.random.default_rng([seed, 2]), len(self.learning_rates)
-        sizes = (data.x_train[0].size, HIDDEN, data.classes)
         state = {}
-        for layer, (inputs, units) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for layer, (inputs, units) in enumerate([(data.x_train[0].size, HIDDEN), (HIDDEN, data.classes)]):
             limit = np.sqrt(6 / (inputs + units))
             kernel = random.uniform(-limit, limit, (inputs, units)).astype(np.float32)
             state[f"kernel_{layer}"] = np.tile(kernel, (runs, 1, 1))
@@ -130,10 +132,13 @@ class RateGrid(Experiment):
         return state
 
     def step_factors(self) -> np.ndarray:
-        """Return (steps, 2) the bias corrections of Adam: of the first moment, and of the root of the second."""
-        steps = np.arange(1, self.samples // self.batch_size + 1)
+        """Return (steps, 3) the factor of the learning rate by the schedule, and Adam's two bias corrections."""
+        total = self.samples // self.batch_size
+        steps = np.arange(1, total + 1)
         first, second = (1 - np.float64(beta) ** steps for beta in (self.beta_1, self.beta_2))
-        return np.stack([1 / first, np.sqrt(second)], axis=1).astype(np.float32)
+        decay = (1 + np.cos(np.pi * np.maximum(0, steps / total - WARMUP) / (1 - WARMUP))) / 2
+        scale = decay * np.minimum(1, steps / (WARMUP * total)) if self.schedule == "cosine" else np.ones(total)
+        return np.stack([scale, 1 / first, np.sqrt(second)], axis=1).astype(np.float32)
 
     def __str__(self):
         name = f"Adam, β₂ = {self.beta_2:.6g}" if self.optimizer == "adam" else "SGD"
@@ -154,7 +159,7 @@ def logits(x, weights):
     """Return (runs, n, classes) of the network with stacked weights."""
     kernel, bias, last_kernel, last_bias = weights
     flat = tf.reshape(x, [x.shape[0], -1])
-    hidden = tf.nn.relu(tf.einsum("ni,rih->rnh", flat, kernel) + bias)
+    hidden = tf.nn.relu(tf.matmul(flat, kernel) + bias)
     return tf.matmul(hidden, last_kernel) + last_bias
 
 
@@ -167,14 +172,16 @@ def losses(x, y, weights):
 def make_training(trainer: Trainer, batch_size: int, optimizer: str, runs: int):
     """Return a compiled function that takes the steps of some samples, and returns mean losses and the new state."""
 
-    def sgd(gradients, slots, rates, constants, _):
-        moved = [constants[0] * slot - rates * gradient for slot, gradient in zip(slots, gradients, strict=True)]
+    def sgd(gradients, slots, rates, constants, factor):
+        moved = [
+            constants[0] * slot - factor[0] * rates * gradient for slot, gradient in zip(slots, gradients, strict=True)
+        ]
         return moved, moved
 
     def adam(gradients, slots, rates, constants, factor):
         first = [m + constants[1] * (g - m) for m, g in zip(slots[:4], gradients, strict=True)]
         second = [v + constants[2] * (g * g - v) for v, g in zip(slots[4:], gradients, strict=True)]
-        rates = rates * factor[0] * factor[1]
+        rates = rates * factor[0] * factor[1] * factor[2]
         return [-rates * m / (tf.sqrt(v) + EPSILON) for m, v in zip(first, second, strict=True)], first + second
 
     update = adam if optimizer == "adam" else sgd
