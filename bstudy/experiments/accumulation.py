@@ -35,9 +35,10 @@ class AccumulatingTrainer(Trainer):
         """
         size, (full, rest) = self.micro_batch_size, divmod(y.shape[0], self.micro_batch_size)
         sums, i = [tf.constant(0.0), *(tf.zeros_like(each) for each in self.model.trainable_variables)], tf.constant(0)
-        while i < full:
-            sums = self.add_micro_batch(sums, slice_rows(x, i * size, size), slice_rows(y, i * size, size))
-            i += 1
+        if full:
+            while i < full:
+                sums = self.add_micro_batch(sums, slice_rows(x, i * size, size), slice_rows(y, i * size, size))
+                i += 1
         if rest:
             sums = self.add_micro_batch(sums, x[full * size :], y[full * size :])
         loss, *gradients = [each / y.shape[0] for each in sums]
