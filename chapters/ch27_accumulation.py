@@ -29,7 +29,7 @@ On the network of the book, with SGD:
   network that has batch normalization.
 - *time*: seconds per sample of a batch of 256, of the same accumulated, and of batches of 16.
 - *memory*: weights, gradients and outputs, computed as in chapter 15.
-- *with the same samples*: 15 epochs at batch size 256 (what accumulation does) against 15 epochs at 16, with learning
+- *with the same samples*: 10 epochs at batch size 256 (what accumulation does) against 10 epochs at 16, with learning
   rates in steps of √10. At equal η / B both have the same learning rate × steps (chapter 9).
 
 **Predict.** Is accumulation faster than small batches? From which batch size on does it save memory? Which of the two
@@ -83,7 +83,7 @@ EVEN, UNEVEN, NORMALIZED = "micro-batches", "the last one smaller", "batch norma
 WAYS = {"large": "one batch", "accumulated": "accumulated", "small": "small batches"}
 
 
-def experiments(batch_size=256, micro_batch_size=16, learning_rates=(0.1, 0.3, 1.0, 3.0, 10.0), epochs=15, passes=10):
+def experiments(batch_size=256, micro_batch_size=16, learning_rates=(0.1, 0.3, 1.0, 3.0, 10.0), epochs=10, passes=10):
     factor = micro_batch_size / batch_size
 
     def accumulate(size, epochs, network="chosen"):

@@ -43,17 +43,33 @@ factor between the largest and the smallest rate that end within 0.1 nats of the
 
 ## Explanation
 
-This text is written after the first run on digits, from its numbers. Until then only the bounds of the claims are set.
+At batch size 1 the half-life decides. With β₂ = 0.95 Adam ends at 1.743 nats, with the fixed half-life at 1.713, and
+with batches of 256 at 1.720. The accuracy is 92.7 % against 95.6 %, and the range of good rates 20 against 57.
+
+Why is the short memory worse? Its mean step is nearer to the mean sign. Six of ten samples with an image like this one
+have the right label, and pull the output up by a little; four pull it down by a lot. The signs count the first six as
+more than the other four, until the model is too sure. A pilot measured that: with *true* test labels, the loss of the
+fixed β₂ was the lower one, 0.63 against 0.71. With true training labels too there is little to see, because the
+gradients vanish.
+
+At batch size 1 SGD, with and without momentum, ends within 0.01 nats of Adam. At 256 SGD is not worse either (1.700
+against 1.720), so that the growing gap between optimizers of the source is not seen on this easy problem. But its range
+of good rates is five times as wide at batch size 1 (86 against 17): the largest good rate is limited by the curvature, as
+in chapter 22, and the smallest one grows with B. Adam has no such limit. Its range is widest at 4 (135), and 57 and 52
+at the ends do not decide the claim of the source for it.
 
 ## In practice
 
-This text is written after the first run on digits, from its numbers. Until then only the bounds of the claims are set.
+Adam can train with single samples, if the half-life of v stays that of a batch size at which it was good. With β₂ =
+0.999, Keras's default, there is nothing to do. Or take SGD, which needs no memory for m and v. That one sample a step is
+slow on most machines is another matter: chapter 15.
 
 ## Exercises
 
 1. Keras's default is β₂ = 0.999. What is its half-life at batch size 1? Try `bstudy chapter 28 --beta-2 0.999`.
 
-   > 693 samples. TODO
+   > 693 samples, half an epoch of digits. In a pilot with a constant rate it ended at 1.718 nats, as the half-life of
+   > this chapter did.
 
 2. What is β₂ for batches of 4 if 0.98 was good for batches of 512? And for batches of 2048?
 
@@ -61,7 +77,8 @@ This text is written after the first run on digits, from its numbers. Until then
 
 3. Without wrong labels: `bstudy chapter 28 --label-noise 0`. Why is there less to see?
 
-   > TODO
+   > The network can fit all labels. Then all gradients vanish, and the bias of the mean step with them. A pilot ended at
+   > 0.048 and 0.045 nats.
 
 4. Why does Adam with β₁ = β₂ = 0 not care how large a gradient is?
 
@@ -162,20 +179,27 @@ def table(runs):
 def figure(runs, fig):
     curves, best, width = fig.subplots(1, 3)
     sizes = list(runs["SGD"])
+    losses = {name: stack(by_size, best_loss)[1] for name, by_size in runs.items()}
+    of_seed = np.mean(list(losses.values()), axis=(0, 2))[:, None]
+    lowest = np.nanmin(list(losses.values()))
     for name, by_size in runs.items():
-        run = by_size[sizes[0]]
+        run, color = by_size[sizes[0]], COLORS[name]
         mean, low, high = plots.mean_and_band(final_losses(run), "log")
-        curves.plot(run.experiment.learning_rates, mean, color=COLORS[name])
-        band = curves.fill_between(run.experiment.learning_rates, low, high, color=COLORS[name], alpha=0.2, linewidth=0)
-        plots.note(band, plots.SEEDS_BAND)
-        plots.by_batch_size(best, *stack(by_size, best_loss), yscale="linear", color=COLORS[name], label=name)
-        plots.by_batch_size(width, *stack(by_size, good_range), color=COLORS[name])
-    lowest = np.nanmin([best_loss(run) for by_size in runs.values() for run in by_size.values()])
+        shown = mean < lowest + 0.4
+        rates = np.array(run.experiment.learning_rates)[shown]
+        curves.plot(rates, mean[shown], color=color)
+        curves.fill_between(rates, low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
+        plots.by_batch_size(best, sizes, losses[name] - of_seed, yscale="linear", color=color, label=name)
+        factors = stack(by_size, good_range)[1]
+        width.plot(sizes, np.exp(np.log(factors).mean(axis=0)), "o-", color=color, markersize=3)
+        width.plot(np.tile(sizes, (len(factors), 1)), factors, ".", color=color, alpha=0.5, markersize=4)
     if np.isfinite(lowest):  # NaN if all runs diverged
-        curves.set(xscale="log", ylim=(lowest - 0.03, lowest + 0.5))
-    curves.set(title=f"batch size {sizes[0]}", xlabel="peak learning rate", ylabel="test loss at the end (nats)")
-    best.set(title="at the best rate", ylabel="test loss at the end (nats)")
-    width.set(title=f"within {MARGIN:g} nats of it", ylabel="range of good rates (factor)")
+        curves.set(ylim=(lowest - 0.03, lowest + 0.3))
+    curves.set(title=f"batch size {sizes[0]}", xscale="log", xlabel="learning rate", ylabel="test loss (nats)")
+    best.set(title="at the best rate", ylabel="test loss − mean of the seed (nats)")
+    width.set(title=f"within {MARGIN:g} nats of it", xscale="log", yscale="log", xlabel="batch size B")
+    width.set(xticks=sizes, xticklabels=sizes, ylabel="range of good rates (factor)")
+    width.minorticks_off()
 
 
 def verdicts(runs):
@@ -183,13 +207,13 @@ def verdicts(runs):
     widths = {name: stack(by_size, good_range)[1] for name, by_size in runs.items()}
     sizes, experiment = list(runs["SGD"]), next(iter(runs[FIXED].values())).experiment
     first, last, beta_2, source = sizes[0], sizes[-1], experiment.beta_2, "Marek et al."
-    text = f"Tuned, Adam with batches of {first} and a fixed half-life ends as low as with {last}."
+    text = f"With a fixed half-life, Adam ends as low with batches of {first} as with {last}."
     yield claim(
         text,
         losses[HALF_LIFE][:, 0] - losses[HALF_LIFE][:, -1],
         below=0.02,
         unit="nats",
-        otherwise=text.replace("as low as", "higher than"),
+        otherwise=text.replace("as low", "higher").replace("as with", "than with"),
         answer=True,
         source=source,
         advice=("Adam needs no large batch: scale β₂ with it.", "Scaling β₂ does not make up for a small batch."),
@@ -203,10 +227,10 @@ def verdicts(runs):
         answer=True,
         source=source,
     )
-    text = f"Good rates span a wider range at {first} than at {last}."
+    text = f"Its range of good rates is wider at {first}."
     wider = {"above": 1, "scale": "log", "source": source}
     ratio = stats.ratio(widths[HALF_LIFE][:, 0], widths[HALF_LIFE][:, -1])
-    yield claim(text, ratio, **wider, answer=True, otherwise=text.replace("a wider", "no wider"))
+    yield claim(text, ratio, **wider, answer=True, otherwise=text.replace("is wider", "is not wider"))
     text = f"Good rates of SGD span a wider range at {first} than at {last}."
     yield claim(text, stats.ratio(widths["SGD"][:, 0], widths["SGD"][:, -1]), **wider)
     text = f"At batch size {first} good rates of Adam span a wider range with a fixed half-life than with a fixed β₂."
