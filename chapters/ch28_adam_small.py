@@ -53,16 +53,16 @@ fixed β₂ was the lower one, 0.63 against 0.71. With true training labels too 
 gradients vanish.
 
 At batch size 1 SGD, with and without momentum, ends within 0.01 nats of Adam. At 256 SGD is not worse either (1.700
-against 1.720), so that the growing gap between optimizers of the source is not seen on this easy problem. But its range
-of good rates is five times as wide at batch size 1 (86 against 17): the largest good rate is limited by the curvature, as
-in chapter 22, and the smallest one grows with B. Adam has no such limit. Its range is widest at 4 (135), and 57 and 52
-at the ends do not decide the claim of the source for it.
+against 1.720), so that the gap between optimizers that grows with the batch in the source is not seen on this easy
+problem. But the range of good rates of SGD is five times as wide at batch size 1 (86 against 17): the largest good rate
+is limited by the curvature, as in chapter 22, and the smallest one grows with B. Adam has no such limit. Its range is
+widest at 4 (135), and 57 and 52 at the ends do not decide the claim of the source for it.
 
 ## In practice
 
-Adam can train with single samples, if the half-life of v stays that of a batch size at which it was good. With β₂ =
-0.999, Keras's default, there is nothing to do. Or take SGD, which needs no memory for m and v. That one sample a step is
-slow on most machines is another matter: chapter 15.
+Adam can train with single samples, if the half-life of v stays that of a batch size at which it was good. Keras's
+default, β₂ = 0.999, needs no change here. Or take SGD, which needs no memory for m and v. That one sample a step is slow
+on most machines is another matter: chapter 15.
 
 ## Exercises
 
@@ -77,8 +77,8 @@ slow on most machines is another matter: chapter 15.
 
 3. Without wrong labels: `bstudy chapter 28 --label-noise 0`. Why is there less to see?
 
-   > The network can fit all labels. Then all gradients vanish, and the bias of the mean step with them. A pilot ended at
-   > 0.048 and 0.045 nats.
+   > The network can fit all labels. Then all gradients vanish, and the bias of the mean step with them. A pilot ended
+   > at 0.048 and 0.045 nats.
 
 4. Why does Adam with β₁ = β₂ = 0 not care how large a gradient is?
 
@@ -185,14 +185,16 @@ def figure(runs, fig):
     for name, by_size in runs.items():
         run, color = by_size[sizes[0]], COLORS[name]
         mean, low, high = plots.mean_and_band(final_losses(run), "log")
-        shown = mean < lowest + 0.4
+        shown = mean < lowest + 1
         rates = np.array(run.experiment.learning_rates)[shown]
         curves.plot(rates, mean[shown], color=color)
         curves.fill_between(rates, low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
         plots.by_batch_size(best, sizes, losses[name] - of_seed, yscale="linear", color=color, label=name)
         factors = stack(by_size, good_range)[1]
         width.plot(sizes, np.exp(np.log(factors).mean(axis=0)), "o-", color=color, markersize=3)
-        width.plot(np.tile(sizes, (len(factors), 1)), factors, ".", color=color, alpha=0.5, markersize=4)
+        for values in factors:
+            (dots,) = width.plot(sizes, values, ".", color=color, alpha=0.5, markersize=4)
+            plots.note(dots, "small dots: single seeds")
     if np.isfinite(lowest):  # NaN if all runs diverged
         curves.set(ylim=(lowest - 0.03, lowest + 0.3))
     curves.set(title=f"batch size {sizes[0]}", xscale="log", xlabel="learning rate", ylabel="test loss (nats)")
