@@ -61,8 +61,8 @@ widest at 4 (135), and 57 and 52 at the ends do not decide the claim of the sour
 ## In practice
 
 Adam can train with single samples, if the half-life of v stays that of a batch size at which it was good. Keras's
-default, β₂ = 0.999, needs no change here. Or take SGD, which needs no memory for m and v. That one sample a step is slow
-on most machines is another matter: chapter 15.
+default, β₂ = 0.999, needs no change here. Or take SGD, which needs no memory for m and v. That one sample a step is
+slow on most machines is another matter: chapter 15.
 
 ## Exercises
 

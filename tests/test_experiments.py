@@ -10,6 +10,8 @@ import pytest
 
 import bstudy
 from bstudy import (
+    Accumulation,
+    AccumulationCost,
     ConvexDescent,
     Cost,
     Evaluation,
@@ -18,6 +20,7 @@ from bstudy import (
     Interpolation,
     NoiseScale,
     NormalizedEvaluation,
+    RateGrid,
     Recipe,
     Runs,
     Sharpness,
@@ -41,6 +44,9 @@ TINY = [
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
     NoiseScale(START, 8, 64, batches=2),
     ConvexDescent((1, 8), (0.5, 1.0)),
+    Accumulation(16, 5, 0.1, 1),
+    AccumulationCost(16, 5, passes=1),
+    RateGrid(4, (0.01, 0.1), "adam", samples=256),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
@@ -49,6 +55,7 @@ TINY = [
     Throughput(16, seconds=0.01),
 ]
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
+TIMES += ("large_seconds", "accumulated_seconds", "small_seconds")
 # (kind, version): a weighted mean of each column; None for what is never the same
 PINNED = {
     ("convex_descent", 1): {
