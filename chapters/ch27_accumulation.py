@@ -37,11 +37,32 @@ ends at a lower loss after the same samples, at the best rate of each?
 
 ## Explanation
 
-This text is written after the first run on digits, from its numbers. Until then only the bounds of the claims are set.
+The steps are those of the large batch: the losses of the first three steps differ by at most 2 · 10⁻⁷, the rounding of
+float32, also if the last micro-batch is smaller. In one of three seeds the difference grows to 4 · 10⁻⁵ later, because
+each step passes on the rounding of all before.
+
+With batch normalization the first loss differs by 0.3 %, the third by 3 to 4 %, and the last by 30 to 45 %, because the
+samples of a micro-batch are normalized by another mean and variance. The averages that are stored for evaluation differ
+too: accumulation updates them 16 times a step. After these 60 steps they are still near their start with one batch, and
+its test loss is 0.51 in place of 0.26.
+
+@TIME@
+
+The same samples are worth more in small steps. At small rates both ways end alike, because both have covered the same
+learning rate × steps. But a batch of 256 diverges at the rate 3, so that it cannot go further. Steps of 16 at the
+same η / B are 16 times as short, far from the limit of stability, and end at 0.043 nats in place of 0.09. So
+accumulation pays for many gradients and throws away most of the steps that they allow.
+
+Memory is the reason that is left, and it is not always one. The sum of gradients is as large as the weights, 4.5 MB
+here, and one sample needs 17 kB. Accumulation needs less than the whole batch only from 281 samples on; small batches
+always do. This counts the sum as a buffer of its own, as in this program and in Keras. PyTorch adds each layer's
+gradient to the sum at once, and saves a part of it.
 
 ## In practice
 
-This text is written after the first run on digits, from its numbers. Until then only the bounds of the claims are set.
+If a batch does not fit into memory, first try a smaller batch with a learning rate that is smaller by the same
+factor. Accumulate if steps are dear, as with many devices that exchange their gradients at each step (chapter 20), or
+if a result of a large batch has to be reproduced. Not with batch normalization.
 
 ## Exercises
 
@@ -58,7 +79,8 @@ This text is written after the first run on digits, from its numbers. Until then
 
 3. From which batch size on does accumulation save memory? Set both sums of the Idea equal.
 
-   > B · (output bytes) = m · (output bytes) + (weight bytes), with micro-batches of m samples. See the figure.
+   > B · (output bytes) = m · (output bytes) + (weight bytes), with micro-batches of m samples. Here B = 16 + 4.506 MB /
+   > 16,976 bytes = 281.
 
 4. Would Adam in place of SGD change an answer?
 
@@ -71,6 +93,11 @@ This text is written after the first run on digits, from its numbers. Until then
   accumulation is wasteful](https://arxiv.org/abs/2507.07101), the abstract
 - Ioffe (2017), [Batch renormalization](https://arxiv.org/abs/1702.03275): how the outputs of batch-normalized models
   depend on the batch
+- Keras's [optimizers](https://keras.io/api/optimizers/): `gradient_accumulation_steps`
+
+## History
+
+The bounds were set before any result. Ten epochs replaced 15 before the first result, to save time.
 """
 
 import numpy as np
@@ -208,4 +235,5 @@ def verdicts(runs):
     yield claim(text, losses["small batches"] / losses["one batch"], above=0.9, below=1.1, scale="log")
     memory = megabytes(runs["cost"], size)
     text = f"Accumulating a batch of {size} needs less memory than the whole batch at once (computed)."
-    yield claim(text, memory["accumulated"] / memory["large"], below=1, scale="log")
+    otherwise = text.replace("less", "no less")
+    yield claim(text, memory["accumulated"] / memory["large"], below=1, scale="log", otherwise=otherwise)

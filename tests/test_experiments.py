@@ -66,6 +66,15 @@ PINNED = {
         "full_batch": 0.0,
         "full_batch_path": 0.04967954,
     },
+    ("accumulation", 1): {"loss": 1.113767, "test_loss": 1.154174, "test_accuracy": 102.5},
+    ("accumulation_cost", 1): {
+        "large_seconds": None,
+        "accumulated_seconds": None,
+        "small_seconds": None,
+        "weight_bytes": 940.0,
+        "output_bytes": 280.0,
+    },
+    ("rate_grid", 1): {"test_loss": 0.4139062, "test_accuracy": 146.3306, "train_loss": 0.05481923},
     ("recipe", 1): {
         "weight_distance": 0.3699054,
         "bias_distance": 0.1160035,
