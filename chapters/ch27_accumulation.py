@@ -17,8 +17,8 @@ variance.
 
 What does it cost? A step on one device has a part t₀ that does not depend on the batch and a part t₁ for each sample
 (chapter 15). Accumulation pays t₀ for each micro-batch, like small batches do, since adding a gradient to a sum reads
-and writes as many numbers as adding it to the weights. What does it save? The outputs of all layers, which are kept for
-the backward pass, are those of one micro-batch. But the sum of gradients needs as much memory as the weights.
+and writes as many numbers as adding it to the weights. What does it save? The backward pass needs the outputs of all
+layers, now of one micro-batch only. But the sum of gradients needs as much memory as the weights.
 
 ## Experiment
 

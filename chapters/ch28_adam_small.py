@@ -102,8 +102,6 @@ Then the schedule of the source was added, because a decay lowers the noise at t
 rates. All bounds were set after that, and before the first run with this schedule.
 """
 
-from itertools import pairwise
-
 import numpy as np
 
 from bstudy import RateGrid, claim, plots, stack, stats
@@ -151,11 +149,12 @@ def good_range(run):
 
     def edge(losses, order, limit):
         """Return the logarithm of the rate at which the loss first exceeds the limit, in this order."""
-        for last, here in pairwise(order):
-            if losses[here] > limit:
-                fraction = (limit - losses[last]) / (losses[here] - losses[last])
-                return log_rates[last] + fraction * (log_rates[here] - log_rates[last])
-        return np.inf
+        beyond = np.flatnonzero(losses[order] > limit)
+        if not len(beyond):
+            return np.inf
+        last, here = order[beyond[0] - 1 : beyond[0] + 1]
+        fraction = (limit - losses[last]) / (losses[here] - losses[last])
+        return log_rates[last] + fraction * (log_rates[here] - log_rates[last])
 
     def width(losses):
         losses = np.where(np.isnan(losses), 1e3, losses)
