@@ -184,7 +184,7 @@ def figure(runs, fig):
     for name, by_size in runs.items():
         run, color = by_size[sizes[0]], COLORS[name]
         mean, low, high = plots.mean_and_band(final_losses(run), "log")
-        shown = mean < lowest + 1
+        shown = mean < lowest + 0.6
         rates = np.array(run.experiment.learning_rates)[shown]
         curves.plot(rates, mean[shown], color=color)
         curves.fill_between(rates, low[shown], high[shown], color=color, alpha=0.2, linewidth=0)
@@ -197,7 +197,7 @@ def figure(runs, fig):
     if np.isfinite(lowest):  # NaN if all runs diverged
         curves.set(ylim=(lowest - 0.03, lowest + 0.3))
     curves.set(title=f"batch size {sizes[0]}", xscale="log", xlabel="learning rate", ylabel="test loss (nats)")
-    best.set(title="at the best rate", ylabel="test loss − mean of the seed (nats)")
+    best.set(title="at the best rate", ylabel="test loss − its mean (nats)")
     width.set(title=f"within {MARGIN:g} nats of it", xscale="log", yscale="log", xlabel="batch size B")
     width.set(xticks=sizes, xticklabels=sizes, ylabel="range of good rates (factor)")
     width.minorticks_off()
