@@ -47,8 +47,8 @@ too: accumulation updates them 16 times a step. After these 60 steps they are st
 its test loss is 0.51 in place of 0.26.
 
 Accumulation takes nearly as long as small batches, about nine tenths of their time here, because both pay for each
-gradient. Per sample, one batch of 256 is two to three times as fast. The nine tenths are near the bound of the claim, so
-that another machine may decide it otherwise.
+gradient. Per sample, one batch of 256 is two to three times as fast. The nine tenths are near the bound of the claim:
+another machine may decide otherwise.
 
 The same samples are worth more in small steps. At small rates both ways end alike, because both have covered the same
 learning rate × steps. But a batch of 256 diverges at the rate 3, so that it cannot go further. Steps of 16 at the

@@ -46,8 +46,8 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
 }
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[27] = {"batch_size": 16, "micro_batch_size": 4, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1}
-TINY[28] = {"batch_sizes": (1, 8), "samples_seen": 256, "label_noise": 0.0}
-TINY[28]["learning_rates"] = (1e-6, 1e-4, 0.01, 0.1, 1.0, 1e8)
+TINY[28] = {"batch_sizes": (1, 8), "samples_seen": 256, "label_noise": 0.2}
+TINY[28]["learning_rates"] = (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0)
 TINY[21] = TINY[16] | {"noise_epochs": (1, 2)}
 TINY |= {number: {"large_batch_size": 32, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
