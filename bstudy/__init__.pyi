@@ -7,6 +7,8 @@ from .data import Dataset as Dataset
 from .data import load as load
 from .drawing import Drawing as Drawing
 from .drawing import draw as draw
+from .experiments.accumulation import Accumulation as Accumulation
+from .experiments.accumulation import AccumulationCost as AccumulationCost
 from .experiments.base import Experiment as Experiment
 from .experiments.base import Results as Results
 from .experiments.base import Runs as Runs
@@ -24,6 +26,7 @@ from .experiments.evaluation import NormalizedEvaluation as NormalizedEvaluation
 from .experiments.gradient_trials import GradientTrials as GradientTrials
 from .experiments.interpolation import Interpolation as Interpolation
 from .experiments.noise_scale import NoiseScale as NoiseScale
+from .experiments.rate_grid import RateGrid as RateGrid
 from .experiments.recipe import Phase as Phase
 from .experiments.recipe import Recipe as Recipe
 from .experiments.sharpness import Sharpness as Sharpness

@@ -10,6 +10,8 @@ import pytest
 
 import bstudy
 from bstudy import (
+    Accumulation,
+    AccumulationCost,
     Branching,
     ConvexDescent,
     Cost,
@@ -19,6 +21,7 @@ from bstudy import (
     Interpolation,
     NoiseScale,
     NormalizedEvaluation,
+    RateGrid,
     Recipe,
     Runs,
     Sharpness,
@@ -44,6 +47,9 @@ TINY = [
     NoiseScale(START, 8, 64, batches=2),
     Branching((8, 16), 0.1, (0, 64), 32, noise_steps=2, noise_batch_size=16),
     ConvexDescent((1, 8), (0.5, 1.0)),
+    Accumulation(16, 5, 0.1, 1),
+    AccumulationCost(16, 5, passes=1),
+    RateGrid(4, (0.01, 0.1), "adam", samples=256),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
@@ -53,6 +59,7 @@ TINY = [
     Throughput(16, seconds=0.01),
 ]
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
+TIMES += ("large_seconds", "accumulated_seconds", "small_seconds")
 # (kind, version): a weighted mean of each column; None for what is never the same
 PINNED = {
     ("branching", 1): {
@@ -69,6 +76,15 @@ PINNED = {
         "full_batch": 0.0,
         "full_batch_path": 0.04967954,
     },
+    ("accumulation", 1): {"loss": 1.113767, "test_loss": 1.154174, "test_accuracy": 102.5},
+    ("accumulation_cost", 1): {
+        "large_seconds": None,
+        "accumulated_seconds": None,
+        "small_seconds": None,
+        "weight_bytes": 940.0,
+        "output_bytes": 280.0,
+    },
+    ("rate_grid", 1): {"test_loss": 0.4139062, "test_accuracy": 146.3306, "train_loss": 0.05481923},
     ("recipe", 1): {
         "weight_distance": 0.3699054,
         "bias_distance": 0.1160035,
