@@ -64,7 +64,7 @@ def describe(path: Path) -> tuple[int, int]:
         return len(members), sum(member.file_size for member in members)
 
 
-def import_results(store: Store, path: Path) -> tuple[int, int]:
+def load_results(store: Store, path: Path) -> tuple[int, int]:
     """Store the results of a file that are not stored yet.
 
     Returns:

@@ -8,7 +8,7 @@ import pytest
 
 from bstudy import Lab, Recipe
 from bstudy.errors import BstudyError
-from bstudy.exchange import describe, export_results, import_results
+from bstudy.exchange import describe, export_results, load_results
 from bstudy.store import Result, Store
 
 KEYS = ["a" * 64, "b" * 64]
@@ -38,7 +38,7 @@ def test_a_learner_has_the_complete_results_of_the_lecturer(lecturer, learner, t
     count, size = export_results(lecturer, lecturer.keys(), path, with_weights)
     assert (count, size) == (2, path.stat().st_size)
     assert describe(path)[0] == 2
-    assert import_results(learner, path) == (2, 0)
+    assert load_results(learner, path) == (2, 0)
     assert learner.keys() == KEYS
     for key in KEYS:
         expected = lecturer.read(key, state=True)
@@ -49,7 +49,7 @@ def test_a_learner_has_the_complete_results_of_the_lecturer(lecturer, learner, t
             np.testing.assert_array_equal(found.state["weight_0"], expected.state["weight_0"])
         else:
             assert found is None  # nothing can be resumed from it
-    assert import_results(learner, path) == (0, 2)
+    assert load_results(learner, path) == (0, 2)
 
 
 def test_a_training_continues_from_results_without_weights_by_training_again(
@@ -59,7 +59,7 @@ def test_a_training_continues_from_results_without_weights_by_training_again(
     labs = [Lab(tiny, 1, Store(tmp_path / name), quiet=True, model=small_model, jobs=1) for name in ("one", "two")]
     first = labs[0].run({"run": recipe})["run"]
     export_results(labs[0].store, labs[0].store.keys(), path)
-    import_results(labs[1].store, path)
+    load_results(labs[1].store, path)
     assert labs[1].missing({"run": recipe}) == (0, 0)
     longer = labs[1].run({"run": recipe.then(learning_rate=0.2)})["run"]
     np.testing.assert_array_equal(longer["loss"][:, : first["loss"].shape[1]], first["loss"])
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_refused_and_changes_no_result(lecturer, learner, tmp_
         export_results(lecturer, lecturer.keys(), path)
         damage(path, at)
         with contextlib.suppress(BstudyError):
-            import_results(learner, path)
+            load_results(learner, path)
         for key in KEYS:
             if learner.progress(key) < 1:
                 continue
@@ -92,7 +92,7 @@ def test_a_file_with_other_names_is_refused(learner, tmp_path, name):
         archive.writestr(name, b"1")
         archive.comment = b"written by bstudy, which may replace this file"
     with pytest.raises(BstudyError, match="has no results in it"):
-        import_results(learner, path)
+        load_results(learner, path)
 
 
 def test_an_entry_under_another_key_is_refused(lecturer, learner, tmp_path):
@@ -102,7 +102,7 @@ def test_an_entry_under_another_key_is_refused(lecturer, learner, tmp_path):
         changed.writestr(f"{KEYS[1]}.npz", archive.read(f"{KEYS[0]}.npz"))
         changed.comment = archive.comment
     with pytest.raises(BstudyError, match="belongs to another key"):
-        import_results(learner, other)
+        load_results(learner, other)
     assert learner.keys() == []
 
 

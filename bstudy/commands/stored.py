@@ -32,7 +32,7 @@ def results(key, clear, yes, export, weights, source):
         raise click.UsageError("use one of --clear, --export (with --weights, if you like) and --import")
     store = Store()
     if source:
-        return import_file(store, source, yes)
+        return load_file(store, source, yes)
     store.remove_temporary_files()
     if export:
         return export_file(store, key, export, weights)
@@ -89,13 +89,13 @@ def export_file(store: "Store", key: str, path: Path, weights: bool) -> None:
     click.echo(f"{printable(path)}: {count} results {what} weights, {size / 1e6:.1f} MB")
 
 
-def import_file(store: "Store", path: Path, yes: bool) -> None:
+def load_file(store: "Store", path: Path, yes: bool) -> None:
     """Store the results of a file, after asking."""
-    from bstudy.exchange import describe, import_results
+    from bstudy.exchange import describe, load_results
 
     count, size = describe(path)
     what = f"{count} results, {size / 1e6:.1f} MB"
     if not yes and not click.confirm(f"Store {what}, in {printable(store.folder)}?", err=True):
         return
-    stored, known = import_results(store, path)
+    stored, known = load_results(store, path)
     click.echo(f"Stored {stored} results; {known} were there before.")
