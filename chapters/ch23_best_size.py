@@ -162,14 +162,16 @@ def best_of(row):
 
 
 def table(runs):
-    rates, sizes = np.array(list(runs["epochs"])), list(next(iter(runs["epochs"].values())))
-    rows = {size: {} for size in sizes}
-    for clock in CLOCKS:
-        best, values = tuned(losses(runs, clock))
-        for i, size in enumerate(sizes):
-            rows[size] |= {f"best rate, equal {clock}": np.full(len(values), rates[best[i]])}
-            rows[size] |= {f"test loss, equal {clock}": values[:, i]}
-    return rows
+    """Return the final loss and accuracy of each batch size at its best rate."""
+    shown = {}
+    for clock in ("epochs", "steps"):
+        best, _ = tuned(losses(runs, clock))
+        rates, sizes = list(runs[clock]), list(next(iter(runs[clock].values())))
+        for size, rate in zip(sizes, (rates[i] for i in best), strict=True):
+            run = runs[clock][rate][size]
+            columns = {name: run[name][:, -1] for name in ("test_loss", "test_accuracy")}
+            shown.setdefault(clock, {}).setdefault(rate, {})[size] = columns
+    return shown
 
 
 def figure(runs, fig):

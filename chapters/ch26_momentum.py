@@ -82,7 +82,7 @@ TARGET = 0.05  # training loss in nats
 GOOD = 1.5  # times the fewest steps
 
 
-def experiments(batch_sizes=(4, 16, 64, 256), learning_rates=(0.01, 0.02, 0.04, 0.08, 0.16), momentum=0.9, epochs=32):
+def experiments(batch_sizes=(4, 32, 256), learning_rates=(0.02, 0.04, 0.08, 0.16, 0.32), momentum=0.9, epochs=32):
     sizes = sorted(batch_sizes)
 
     def make(size, rate, momentum):
@@ -137,17 +137,16 @@ def at_equal_rate(rows):
 
 
 def table(runs):
-    rows = {}
-    for momentum, sizes in runs.items():
-        rates, steps, best = steps_and_best(sizes)
+    """Return the results of each batch size at its best effective rate."""
+    shown = {}
+    for momentum, rows in runs.items():
+        rates, steps, best = steps_and_best(rows)
         width, fewest = range_of_good_rates(rates, steps), at_best(steps, best)
-        for i, size in enumerate(sizes):
-            rows[f"µ = {momentum:g}, B = {size}"] = {
-                "best effective rate": np.full(len(steps), at_best(rates, best)[i]),
-                "steps to the target": fewest[:, i],
-                "range of good rates": width[:, i],
-            }
-    return rows
+        shown[momentum] = {
+            size: {rates[i, best[i]]: {"steps to the target": fewest[:, i], "range of good rates": width[:, i]}}
+            for i, size in enumerate(rows)
+        }
+    return shown
 
 
 def figure(runs, fig):

@@ -292,9 +292,11 @@ def test_it_survives_divergence(chapter, make_lab, tmp_path, capsys, redrawn):
 def test_it_says_if_the_training_set_is_too_small(chapter, make_lab):
     lab = make_lab(1)
     stored = lab.store.keys()
-    with pytest.raises(
-        InvalidInput, match="larger than the training set of tiny, which has 50|must be at most 50, the size"
-    ):
+    reasons = (
+        "larger than the training set of tiny, which has 50 sam",
+        "at most 50, the size of the training set of tiny",
+    )
+    with pytest.raises(InvalidInput, match="|".join(reasons)):
         build(chapter, chapter.parameters, lab)
     assert lab.store.keys() == stored
 
