@@ -206,7 +206,8 @@ def figure(runs, fig):
             plots.by_batch_size(axes, sizes, values[:, i], color=f"C{i}", label=f"learning rate {rate:g}")
         _, best = tuned(values)
         axes.plot(sizes, np.exp(np.log(best).mean(axis=0)), "--", color="gray", linewidth=2, label="tuned")
-        axes.set(title=f"equal {clock}", ylabel="test loss (nats)")
+        axes.set_title(f"equal {clock}", pad=14)  # above the marks
+        axes.set(ylabel="test loss (nats)")
         if best.mean() > 0:  # NaN if all runs of a batch size diverged
             axes.set_ylim(0.7 * best.min(), 4)  # guessing among ten classes costs 2.3
     counts, best = np.array(list(runs["data"])), np.stack([best_of(row) for row in runs["data"].values()], axis=1)
