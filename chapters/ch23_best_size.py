@@ -224,7 +224,7 @@ def inside(values):
 
 
 def verdicts(runs):
-    rates, counts = list(runs["epochs"]), list(runs["data"])
+    rates = list(runs["epochs"])
     sizes = list(next(iter(runs["epochs"].values())))
     grid = losses(runs, "epochs")
     _, tuned_epochs = tuned(grid)
@@ -251,6 +251,22 @@ def verdicts(runs):
             "Avoid batches of one sample, also with a tuned learning rate.",
         ),
     )
+    yield from verdicts_of_law(runs, sizes, rates, grid)
+    _, values = tuned(losses(runs, "steps"))
+    text = "Tuned and at equal steps, all the data are as good as any batch."
+    otherwise = "Tuned and at equal steps, a smaller batch is better than all the data."
+    ratio = values[:, -1] / np.min(values, axis=1)
+    yield claim(text, ratio, below=1.1, scale="log", unit="times the lowest loss", otherwise=otherwise)
+    _, values = tuned(losses(runs, "time"))
+    text = "Tuned and at equal time, the best batch size lies between 1 and all the data."
+    otherwise = "Tuned and at equal time, batch size 1 or all the data are as good as any in between."
+    unit = "times its loss at the better end"
+    yield claim(text, inside(values), above=1.1, scale="log", unit=unit, otherwise=otherwise)
+
+
+def verdicts_of_law(runs, sizes, rates, grid):
+    """Yield the claims on how the best batch size depends on the learning rate, the data and the steps."""
+    counts = list(runs["data"])
     pairs = [(j, k) for j, b in enumerate(sizes) for k, c in enumerate(sizes) if np.isclose(c * rates[0], b * rates[1])]
     if pairs:
         differences = [np.abs(np.log(grid[:, 0, j] / grid[:, 1, k])) for j, k in pairs]
@@ -271,13 +287,3 @@ def verdicts(runs):
     text = "At equal epochs, the best batch size is in proportion to the learning rate."
     exponent = power_law_exponent(rates[1:-1], by_rate)
     yield claim(text, exponent, above=0.7, below=1.3, unit="as exponent", source="Smith and Le")
-    _, values = tuned(losses(runs, "steps"))
-    text = "Tuned and at equal steps, all the data are as good as any batch."
-    otherwise = "Tuned and at equal steps, a smaller batch is better than all the data."
-    ratio = values[:, -1] / np.min(values, axis=1)
-    yield claim(text, ratio, below=1.1, scale="log", unit="times the lowest loss", otherwise=otherwise)
-    _, values = tuned(losses(runs, "time"))
-    text = "Tuned and at equal time, the best batch size lies between 1 and all the data."
-    otherwise = "Tuned and at equal time, batch size 1 or all the data are as good as any in between."
-    unit = "times its loss at the better end"
-    yield claim(text, inside(values), above=1.1, scale="log", unit=unit, otherwise=otherwise)

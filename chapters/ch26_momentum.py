@@ -42,8 +42,8 @@ lengths, so that plain SGD reaches the target.
 
 On digits, both need 200 to 230 steps at B = 4, with the same best effective rate of 0.08, and four times this rate is
 too noisy for both. At half of it both end at the same loss, and on the way they differ by a sixth on average. This is
-the closed form: the noise depends on η / (1 − µ). At the best rate the last steps are noisy, and the counts of single seeds differ by a factor of up to 1.7.
-So three seeds do not decide whether the tuned numbers are equal.
+the closed form: the noise depends on η / (1 − µ). At the best rate the last steps are noisy, and the counts of single
+seeds differ by a factor of up to 1.7. So three seeds do not decide whether the tuned numbers are equal.
 
 With the full batch, plain SGD reaches the target at one of the five rates, 0.64, in 20 to 29 steps. Twice this rate is
 unstable, and half of it is too slow for the 32 steps of a run. Momentum reaches it at rates from 0.32 to 5.12, and
@@ -85,8 +85,6 @@ The first run had rates from 0.02 at B = 4. Its best rate with momentum and the 
 first results, so the rates were doubled before the other runs. Bounds, target and batch sizes are as before.
 """
 
-import math
-
 import numpy as np
 
 from bstudy import Phase, Recipe, claim, critical_batch_size, plots
@@ -101,11 +99,11 @@ def experiments(batch_sizes=(4, 32, 256), learning_rates=(0.04, 0.08, 0.16, 0.32
     sizes = sorted(batch_sizes)
 
     def make(size, rate, momentum):
-        length = math.ceil(epochs * (size / sizes[-1]) ** 0.4)
+        length = int(np.ceil(epochs * (size / sizes[-1]) ** 0.4))
         return Recipe((Phase(size, (1 - momentum) * rate, length, momentum=momentum),), samples=sizes[-1])
 
     def at_each_rate(size, momentum):
-        rates = [float(f"{rate * math.sqrt(size / sizes[0]):.3g}") for rate in sorted(learning_rates)]
+        rates = [float(f"{rate * np.sqrt(size / sizes[0]):.3g}") for rate in sorted(learning_rates)]
         return {rate: make(size, rate, momentum) for rate in rates}
 
     return {each: {size: at_each_rate(size, each) for size in sizes} for each in (0.0, momentum)}
