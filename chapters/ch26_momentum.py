@@ -82,8 +82,8 @@ its best value is larger, and more values are stable.
 ## History
 
 The first run had rates from 0.02 to 0.32 at B = 4. It was stopped when the runs at B = 4 and some of the full batch
-were known. Of one seed with momentum and the full batch the best rate was the largest one, so all rates were doubled. The
-best rate of all seeds is now inside. The runs that were known are part of the result. Bounds and target are as before.
+were known. With momentum, the full batch and seed 0 the best rate was the largest one, so all rates were doubled. The
+best rate by the mean over seeds is now inside. The known runs are part of the result. Bounds and target are as before.
 """
 
 import numpy as np
