@@ -295,8 +295,16 @@ def make_optimizer(trainer: Trainer, settings: OptimizerSettings) -> "keras.opti
     return optimizer
 
 
+def subset_rows(total: int, samples: int | None) -> np.ndarray:
+    """Return (samples,) int32 rows of a training set, in ascending order: always the same random ones; None for all.
+
+    A smaller number returns a part of what a larger one returns.
+    """
+    return np.sort(np.random.default_rng(0).permutation(total)[:samples]).astype(np.int32)
+
+
 def train_subset(trainer: Trainer, samples: int):
     """Return at most `samples` training samples and their labels, on the device: always the same random ones."""
     x, y = trainer.dataset.x_train, trainer.dataset.y_train
-    rows = np.sort(np.random.default_rng(0).permutation(len(x))[:samples])
+    rows = subset_rows(len(x), samples)
     return tf.constant(x[rows]), tf.constant(y[rows])

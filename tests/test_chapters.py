@@ -50,6 +50,9 @@ TINY[21] = TINY[16] | {"checkpoints": (32, 64), "branch_samples": 32}
 TINY[27] = {"batch_size": 16, "micro_batch_size": 4, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1}
 TINY[28] = {"batch_sizes": (1, 8), "samples_seen": 256, "label_noise": 0.2}
 TINY[28]["learning_rates"] = (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0)
+TINY[23] = {"batch_sizes": (1, 4, 16, 32), "learning_rates": (0.01, 0.02, 0.1, 0.2), "sample_counts": (16, 32)}
+TINY[23] |= {"epochs": 2, "steps": 4}
+TINY[26] = {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "epochs": 60}
 TINY |= {number: {"large_batch_size": 32, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
@@ -291,7 +294,11 @@ def test_it_survives_divergence(chapter, make_lab, tmp_path, capsys, redrawn):
 def test_it_says_if_the_training_set_is_too_small(chapter, make_lab):
     lab = make_lab(1)
     stored = lab.store.keys()
-    with pytest.raises(InvalidInput, match=r"batch_size \d+ is larger than the training set of tiny, which has 50 sam"):
+    reasons = (
+        "larger than the training set of tiny, which has 50 sam",
+        "at most 50, the size of the training set of tiny",
+    )
+    with pytest.raises(InvalidInput, match="|".join(reasons)):
         build(chapter, chapter.parameters, lab)
     assert lab.store.keys() == stored
 

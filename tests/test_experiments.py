@@ -219,6 +219,7 @@ def test_each_thing_that_changes_the_bits_has_a_key_of_its_own():
         Recipe.sgd(1024, 0.02, 30),
         Recipe.sgd(1024, 0.01, 30, record_norms=True),
         Recipe.sgd(1024, 0.01, 30, label_noise=0.2),
+        Recipe.sgd(1024, 0.01, 30, samples=2000),
         replace(recipe, replicas=2),
         TimeToTarget(recipe.phases[0], 95),
         NoiseScale(recipe),

@@ -11,7 +11,7 @@ from bstudy import Phase, Recipe
 from bstudy.errors import InvalidInput
 from bstudy.experiments.base import canonical
 from bstudy.models import MLP
-from bstudy.trainer import epoch_permutation, wrong_labels
+from bstudy.trainer import epoch_permutation, subset_rows, wrong_labels
 
 START = Recipe.sgd(1024, 0.01, 30)
 THREE_PHASES = Recipe.sgd(16, 0.1, 2).then(optimizer="adam", learning_rate=0.001).then(batch_size=50)
@@ -35,6 +35,7 @@ def weights(result):
         ),
         (dataclasses.replace(START, replicas=2), "1024 at 0.01 for 30 epochs on 2 replicas"),
         (Recipe.sgd(8, 0.1, 1, label_noise=0.2), "8 at 0.1 for 1 epoch with 20 % wrong labels"),
+        (Recipe.sgd(8, 0.1, 2, samples=40), "8 at 0.1 for 2 epochs on 40 samples"),
     ],
 )
 def test_a_recipe_has_a_label_and_a_repr_that_can_be_evaluated(recipe, words):
@@ -95,6 +96,7 @@ def test_a_recipe_cannot_be_changed():
         (lambda: START.then(batchsize=64), "a phase has no 'batchsize'; it has batch_size"),
         (lambda: Recipe(()), "a recipe has 1 to 1000 phases, not 0"),
         (lambda: Recipe(START.phases, replicas=0), "replicas"),
+        (lambda: Recipe.sgd(8, 0.1, 1, samples=0), "samples must be a whole number from 1 to 2147483647, not 0"),
         (lambda: Recipe.sgd(8, 0.1, 1, label_noise=1), "label_noise must be a number from 0 to less than 1, not 1"),
     ],
 )
@@ -106,6 +108,25 @@ def test_a_wrong_value_is_refused_with_its_name(make, message):
 def test_a_batch_larger_than_the_training_set_is_refused(tiny):
     with pytest.raises(InvalidInput, match="1024 is larger than the training set of tiny, which has 50"):
         START.validate(tiny)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Recipe.sgd(8, 0.1, 1, samples=51), "samples must be at most 50, the size of the training set of tiny, not 51"),
+        (Recipe.sgd(8, 0.1, 1, samples=4), "batch_size 8 is larger than samples, 4"),
+    ],
+)
+def test_more_samples_than_there_are_are_refused(tiny, recipe, message):
+    with pytest.raises(InvalidInput, match=message):
+        recipe.validate(tiny)
+
+
+def test_the_samples_are_nested_and_all_of_them_are_the_training_set():
+    assert set(subset_rows(50, 10)) < set(subset_rows(50, 20))
+    assert subset_rows(50, 20).tolist() != list(range(20))
+    np.testing.assert_array_equal(subset_rows(50, 50), np.arange(50))
+    np.testing.assert_array_equal(subset_rows(50, None), np.arange(50))
 
 
 def numpy_training(numpy_gradients, data, initial, batch_size, epochs, update):
@@ -232,9 +253,39 @@ def test_training_on_wrong_labels_equals_numpy_and_is_evaluated_on_the_true_ones
         assert np.ravel(result.columns[name])[-1] == pytest.approx(loss, rel=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"label_noise": 0.2}])
-def test_label_noise_belongs_to_the_whole_run_and_not_to_the_next_one(tiny, measure, assert_same_bits, changes):
-    recipe = dataclasses.replace(Recipe.sgd(16, 0.1, 1).then(batch_size=50), **changes)
+def test_training_on_some_samples_equals_numpy_on_a_smaller_data_set(tiny, measure, get_trainer, numpy_gradients):
+    recipe = Recipe.sgd(16, 0.1, 3, samples=20)
+    result, initial = measure(recipe), get_trainer(tiny).initial_weights(0)
+    rows = subset_rows(50, 20)
+    smaller = dataclasses.replace(tiny, x_train=tiny.x_train[rows], y_train=tiny.y_train[rows])
+    expected, losses = numpy_training(numpy_gradients, smaller, initial, 16, 3, lambda step, i, g, w: 0.1 * g)
+    assert recipe.steps(50).tolist() == [0, 2, 4, 6]
+    np.testing.assert_allclose(recipe.clock(50), [0, 0.2, 0.4, 0.6])
+    np.testing.assert_allclose(result.columns["loss"], losses, rtol=1e-4)
+    for ours, theirs in zip(weights(result), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    loss, _ = numpy_gradients(weights(result), smaller.x_train, smaller.y_train)
+    for name in ("train_subset_loss", "final_train_loss"):
+        assert np.ravel(result.columns[name])[-1] == pytest.approx(loss, rel=1e-4)
+
+
+def test_training_on_all_samples_by_number_has_the_same_bits(tiny, measure, assert_same_bits):
+    recipe = Recipe.sgd(16, 0.1, 2)
+    assert_same_bits(measure(dataclasses.replace(recipe, samples=50)), measure(recipe))
+
+
+def test_the_fraction_of_wrong_labels_is_that_of_the_samples_used(tiny, measure, numpy_gradients, get_trainer):
+    result = measure(Recipe.sgd(20, 0.1, 1, samples=20, label_noise=0.5))
+    rows = subset_rows(50, 20)
+    noisy = wrong_labels(tiny.y_train[rows], 3, 0.5, seed=0)
+    assert (noisy != tiny.y_train[rows]).sum() == 10
+    loss, _ = numpy_gradients(get_trainer(tiny).initial_weights(0), tiny.x_train[rows], noisy)
+    assert result.columns["loss"][0] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"label_noise": 0.2}, {"label_noise": 0.2, "samples": 50}, {"samples": 30}])
+def test_labels_and_samples_belong_to_the_whole_run_and_not_to_the_next_one(tiny, measure, assert_same_bits, changes):
+    recipe = dataclasses.replace(Recipe.sgd(16, 0.1, 1).then(batch_size=30), **changes)
     whole = measure(recipe)
     first = measure(recipe.first(1))
     measure(Recipe.sgd(16, 0.1, 1, label_noise=0.4))

@@ -23,7 +23,7 @@ from bstudy.experiments.base import (
     positive_int,
 )
 from bstudy.store import Result
-from bstudy.trainer import OptimizerSettings, epoch_permutation, train_subset, wrong_labels
+from bstudy.trainer import OptimizerSettings, epoch_permutation, subset_rows, train_subset, wrong_labels
 
 MAX_EPOCHS = 100_000
 MAX_PHASES = 1000
@@ -45,6 +45,11 @@ def not_negative(name: str, value: Any) -> float:
 def warmup(name: str, value: Any) -> int:
     """Return the value as int, if it is a whole number of epochs, also 0."""
     return 0 if value == 0 else positive_int(name, value, MAX_EPOCHS)
+
+
+def positive_int_or_none(name: str, value: Any) -> int | None:
+    """Return the value as int, if it is a whole number from 1 on; or None."""
+    return None if value is None else positive_int(name, value)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,9 @@ class Recipe(Experiment):
         label_noise: The fraction of training labels that are wrong, from the first epoch to the last. The seed decides
             which ones, and each wrong class is as likely. All test labels are true, and so are the training labels of
             measurements that start from this training.
+        samples: The number of training samples to use, None for all: the first of a fixed random permutation, so that
+            a smaller number is a part of a larger one. They are the training set of all columns. Measurements that
+            start from this training use all samples.
     """
 
     KIND = "recipe"
@@ -140,6 +148,7 @@ class Recipe(Experiment):
     record_norms: bool = False
     replicas: int | None = None
     label_noise: float = added(below_one, 0.0)
+    samples: int | None = added(positive_int_or_none, None)
 
     def __post_init__(self):
         super().__post_init__()
@@ -215,7 +224,12 @@ class Recipe(Experiment):
         return epoch - int(starts[starts <= epoch][-1])
 
     def steps(self, samples: int) -> np.ndarray:
-        """Return (epochs + 1,) the number of steps before training and after each epoch over `samples` samples."""
+        """Return (epochs + 1,) the number of steps before training and after each epoch.
+
+        Args:
+            samples: The size of the training set; the field `samples` counts if it is set.
+        """
+        samples = self.samples or samples
         return np.cumsum([0, *(-(-samples // self.phase(epoch).batch_size) for epoch in range(self.epochs))])
 
     def clock(self, samples: int) -> np.ndarray:
@@ -235,13 +249,18 @@ class Recipe(Experiment):
     def validate(self, dataset) -> None:
         for phase in self.phases:
             check_batch_size(phase.batch_size, dataset)
+            if phase.batch_size > (self.samples or phase.batch_size):
+                raise InvalidInput(f"batch_size {phase.batch_size} is larger than samples, {self.samples}")
+        if (self.samples or 0) > len(dataset.x_train):
+            text = f"samples must be at most {len(dataset.x_train)}, the size of the training set of {dataset.name}"
+            raise InvalidInput(f"{text}, not {self.samples}")
 
     def work(self, dataset) -> Work:
-        samples, total = len(dataset.x_train), Work()
+        samples, total = self.samples or len(dataset.x_train), Work()
         evaluated = min(samples, TRAIN_EVAL_SAMPLES) + len(dataset.x_test)
         for phase in self.phases:
             sizes = {phase.batch_size, samples % phase.batch_size} - {0}
-            programs = frozenset((phase.settings, size, self.record_norms, self.replicas) for size in sizes)
+            programs = frozenset((phase.settings, size, self.record_norms, self.replicas, samples) for size in sizes)
             slots = 2 if phase.optimizer == "adam" else int(phase.momentum > 0)
             passes = 1 + slots + 2 * self.record_norms  # over all weights
             steps = passes * -(-samples // phase.batch_size)
@@ -276,6 +295,7 @@ class Recipe(Experiment):
             parts.append(f"{text}for {phase.epochs}")
         text = ", then ".join(parts) + (" epoch" if self.phases[-1].epochs == 1 else " epochs")
         text += f" with {100 * self.label_noise:g} % wrong labels" if self.label_noise else ""
+        text += f" on {self.samples} samples" if self.samples else ""
         return text + (f" on {self.replicas} replicas" if (self.replicas or 1) > 1 else "")
 
 
@@ -285,10 +305,14 @@ class _Training:
     def __init__(self, recipe, context):
         self.recipe, self.seed = recipe, context.seed
         self.trainer = context.get_trainer(recipe.replicas or 1)
-        self.subset = self.trainer.cached(train_subset, TRAIN_EVAL_SAMPLES)
         noise, data = recipe.label_noise, context.dataset
-        self.labels = wrong_labels(data.y_train, data.classes, noise, context.seed) if noise else None
-        self.steps = recipe.steps(len(context.dataset.x_train))
+        self.rows = subset_rows(len(data.x_train), recipe.samples)
+        self.subset = self.trainer.cached(train_subset, min(TRAIN_EVAL_SAMPLES, len(self.rows)))
+        self.labels = None
+        if noise:
+            self.labels = data.y_train.copy()
+            self.labels[self.rows] = wrong_labels(data.y_train[self.rows], data.classes, noise, context.seed)
+        self.steps = recipe.steps(len(data.x_train))
         self.initial = self.trainer.initial_weights(context.seed)
         self.digest = hashlib.sha256(b"".join(weight.tobytes() for weight in self.initial)).hexdigest()
         start = context.resume_from
@@ -326,7 +350,7 @@ class _Training:
         if self.epoch and phase.settings != self.recipe.phase(self.epoch - 1).settings:
             self.trainer.set_optimizer(phase.settings)
         self.trainer.optimizer.learning_rate = phase.learning_rate
-        order = epoch_permutation(len(self.trainer.dataset.x_train), self.seed, self.epoch)
+        order = self.rows[epoch_permutation(len(self.rows), self.seed, self.epoch)]
         rates = phase.warmup_rates(self.recipe.epoch_of_phase(self.epoch), len(order))
         for segment in self.trainer.train_epoch(
             order, phase.batch_size, self.recipe.record_norms, learning_rates=rates, labels=self.labels
@@ -365,7 +389,8 @@ class _Training:
 
     def finish(self):
         """Return the complete result: the latest checkpoint, and the final loss and accuracy."""
-        data = self.trainer.training_data
+        whole, samples = self.trainer.training_data, self.recipe.samples
+        data = whole if samples is None else self.trainer.cached(train_subset, samples)
         loss, accuracy = (np.nan, np.nan) if self.diverged else self.trainer.evaluate(*data)
         final = {"final_train_loss": np.float32(loss), "final_train_accuracy": np.float32(accuracy)}
         return replace(self.checkpoint, columns=self.columns | final, progress=1.0, diverged=bool(self.diverged))
