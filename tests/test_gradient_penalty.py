@@ -26,9 +26,7 @@ def descend(weights, x, y, gradients, steps, rate, penalty):
                 gradients([w + step * g for w, g in zip(weights, slope, strict=True)], *part)[1]
                 for step in (1e-4, -1e-4)
             )  # their difference is the Hessian times the gradient
-            change = [
-                c + penalty / 2 * (a - b) / 2e-4 / len(x) for c, a, b in zip(change, ahead, behind, strict=True)
-            ]
+            change = [c + penalty / 2 * (a - b) / 2e-4 / len(x) for c, a, b in zip(change, ahead, behind, strict=True)]
         weights = [w - rate * c for w, c in zip(weights, change, strict=True)]
     return weights
 
