@@ -34,7 +34,7 @@ a fixed η. The control is λ = 0. The first claims are that weight decay gains 
 
 The end of a run is the mean test accuracy of its last five epochs. The best λ of a seed is the top of the parabola
 through the best of its λ and the two next to it, on a logarithmic scale. If the best λ is the first or the last of the
-grid, it is taken as it is.
+grid, it counts without a parabola.
 
 **Predict.** At which λ does each batch size end best? Which of the two gains more from weight decay?
 
@@ -56,7 +56,11 @@ To be written after the run.
 
    > 60 / (0.001 · 0.01 · 1437) = 4,175 epochs. In a training of 10 epochs this weight decay does nothing.
 
-3. Take more of the large batch's time: run `bstudy chapter 29 --epochs 20`. Predict which of the two values of λ moves.
+3. Why does a common λ for all weights and biases not shrink the output of the network to zero, if the loss is low only
+   for large logits?
+
+   > Adam's step u does not shrink with the gradient. A small but consistent gradient still makes steps of length η, and
+   > these hold the weight at a size of up to 1 / λ against the decay.
 
 ## Sources
 

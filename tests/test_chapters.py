@@ -44,6 +44,8 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
     22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 50.0, "epochs": 9},
 }
+TINY[29] = {"batch_sizes": (8, 32), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2}
+TINY[30] = {"samples": 48, "steps": 10}
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[21] = TINY[16] | {"noise_epochs": (1, 2)}
 TINY |= {number: {"large_batch_size": 32, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}

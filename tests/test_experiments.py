@@ -14,6 +14,7 @@ from bstudy import (
     Cost,
     Evaluation,
     Experiment,
+    GradientPenalty,
     GradientTrials,
     Interpolation,
     NoiseScale,
@@ -41,6 +42,7 @@ TINY = [
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
     NoiseScale(START, 8, 64, batches=2),
     ConvexDescent((1, 8), (0.5, 1.0)),
+    GradientPenalty(8, 0.1, 3, 2, 48, penalty=0.5, parts=6, label_noise=0.25),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
@@ -58,6 +60,12 @@ PINNED = {
         "path": 16.99093,
         "full_batch": 0.0,
         "full_batch_path": 0.04967954,
+    },
+    ("gradient_penalty", 1): {
+        "train_loss": 1.39955,
+        "train_accuracy": 81.25,
+        "test_loss": 1.241976,
+        "test_accuracy": 121.6667,
     },
     ("recipe", 1): {
         "weight_distance": 0.3699054,

@@ -5,6 +5,7 @@ import pytest
 
 from bstudy import GradientPenalty, Recipe
 from bstudy.errors import InvalidInput
+from bstudy.experiments.gradient_penalty import dense_gradients, dense_layers, gradients_part_by_part
 from bstudy.models import find_model
 from bstudy.trainer import epoch_permutation, train_subset, wrong_labels
 
@@ -53,20 +54,15 @@ def test_steps_go_down_the_gradient_of_the_penalized_loss(
     assert result.columns["test_loss"][-1] == pytest.approx(loss, rel=1e-4)
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.8])
-def test_both_ways_to_compute_the_gradients_agree(monkeypatch, tiny, small_model, measure, measure_small, penalty):
-    """A network with other layers than dense ones takes its parts one by one."""
-    from bstudy.distribute import make_trainer
-
-    experiment = GradientPenalty(8, 0.1, 3, 1, 48, penalty, 6)
-    at_once = measure_small(experiment)
-    model = find_model(small_model)
-    monkeypatch.setattr("bstudy.experiments.gradient_penalty.dense_layers", lambda model: [])
-    monkeypatch.setattr("bstudy.trainer.Trainer.cached", lambda self, make, *arguments: make(self, *arguments))
-    one_by_one = measure(experiment, model=model)
-    assert make_trainer is not None
-    for name, weight in at_once.state.items():
-        np.testing.assert_allclose(one_by_one.state[name], weight, atol=1e-6)
+@pytest.mark.parametrize("penalty", [None, 0.8])
+def test_a_network_with_other_layers_takes_its_parts_one_by_one(tiny, small_model, get_trainer, penalty):
+    model = get_trainer(tiny, find_model(small_model)).model
+    assert len(dense_layers(model)) == 3
+    batch = tiny.x_train[:48], tiny.y_train[:48]
+    at_once, one_by_one = (way(model, batch, 6, penalty) for way in (dense_gradients, gradients_part_by_part))
+    for expected, found in zip(at_once, one_by_one, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not dense_layers(get_trainer(tiny, find_model("cnn")).model)
 
 
 def test_without_penalty_and_parts_it_is_the_sgd_of_a_recipe(measure_small, tiny):
@@ -87,20 +83,18 @@ def test_an_epoch_of_small_batches_has_every_sample_once_and_full_batches_have_o
     assert (full.rows(0, 0) != full.rows(1, 0)).any()
 
 
-@pytest.mark.parametrize("experiment", [SGD, GradientPenalty(8, 0.1, 6, 2, 48, 0.5, 6)], ids=str)
+@pytest.mark.parametrize("experiment", [SGD, GradientPenalty(8, 0.1, 3, 2, 48, 0.8, 6, 0.25)], ids=str)
 def test_more_evaluations_extend_fewer_to_the_same_bits(measure_small, assert_same_bits, experiment):
     ((_, prefix),) = experiment.prefixes()
     extended = measure_small(experiment, resume_from=measure_small(prefix))
     assert_same_bits(extended, measure_small(experiment))
 
 
-def test_a_run_that_is_stopped_between_steps_has_the_same_bits(monkeypatch, measure, small_model, assert_same_bits):
-    monkeypatch.setattr("bstudy.trainer.Trainer.steps_per_call", 1)
-    assert_same_bits(measure(SGD, model=small_model), measure(SGD, model=small_model, seed=0))
+def test_the_bits_do_not_depend_on_the_steps_of_a_call(
+    monkeypatch, measure, small_model, measure_small, assert_same_bits
+):
     monkeypatch.setattr("bstudy.trainer.Trainer.steps_per_call", 4)
-    one = measure(SGD, model=small_model)
-    monkeypatch.setattr("bstudy.trainer.Trainer.steps_per_call", 1)
-    assert_same_bits(one, measure(SGD, model=small_model))
+    assert_same_bits(measure(SGD, model=small_model), measure_small(SGD))
 
 
 def test_a_run_that_diverges_says_so(measure_small):
