@@ -40,8 +40,8 @@ grid, it counts without a parabola.
 
 ## Explanation
 
-The test has power: weight decay gains 8 points at B = 60 and 3 at 240. It gains nothing in the test loss: smaller
-weights make smaller logits, so the model is right more often, and less sure.
+The test has power: weight decay gains 8 points at B = 60 and 3 at 240. It gains nothing measurable in the test loss:
+smaller weights make smaller logits, so the model is right more often, and less sure.
 
 For four times the batch the best λ about doubles, from 2.6 to 5.2. The three seeds leave room for exponents from 0, the
 limit 1 / λ, to 1, the timescale. The two values of λ that fit the rule decide more: λ = 8 is better than 2 at B = 240,
@@ -50,7 +50,7 @@ by about a point, and worse at 60, by two. So λ has to change, perhaps by less 
 In timescales, the best τ is 5 epochs at B = 60 and 11 at 240. The second is as long as the whole training, the upper
 limit of Wang and Aitchison. That it is not as short as the first may have to do with the learning rate: at a fixed η,
 240 takes a quarter of the steps, has learned fewer wrong labels without decay, and needs less of a remedy. This was not
-tested separately. The works above train long enough for the average to forget the start; ten epochs hardly are.
+tested separately.
 
 ## In practice
 
