@@ -111,5 +111,5 @@ def test_the_clock_is_the_learning_rate_times_the_steps():
 def test_what_does_not_fit_is_refused(tiny):
     with pytest.raises(InvalidInput, match="samples must be a multiple of 24"):
         GradientPenalty(8, 0.1, 1, 1, 50, parts=3)
-    with pytest.raises(InvalidInput, match="samples must be at most 50, the training set of tiny"):
+    with pytest.raises(InvalidInput, match="samples 56 is larger than the training set of tiny, which has 50 samples"):
         GradientPenalty(8, 0.1, 1, 1, 56).validate(tiny)

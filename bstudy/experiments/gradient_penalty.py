@@ -81,8 +81,10 @@ class GradientPenalty(Experiment):
         return self.learning_rate * self.steps * np.arange(self.evaluations + 1)
 
     def validate(self, dataset):
-        if self.samples > len(dataset.x_train):
-            raise InvalidInput(f"samples must be at most {len(dataset.x_train)}, the training set of {dataset.name}")
+        available = len(dataset.x_train)
+        if self.samples > available:
+            text = f"samples {self.samples} is larger than the training set of {dataset.name}, which has {available}"
+            raise InvalidInput(f"{text} samples")
 
     def work(self, dataset):
         steps = self.steps * self.evaluations
