@@ -23,6 +23,7 @@ from .experiments.cost import Cost as Cost
 from .experiments.cost import Throughput as Throughput
 from .experiments.evaluation import Evaluation as Evaluation
 from .experiments.evaluation import NormalizedEvaluation as NormalizedEvaluation
+from .experiments.gradient_penalty import GradientPenalty as GradientPenalty
 from .experiments.gradient_trials import GradientTrials as GradientTrials
 from .experiments.interpolation import Interpolation as Interpolation
 from .experiments.noise_scale import NoiseScale as NoiseScale

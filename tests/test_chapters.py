@@ -44,6 +44,8 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
     22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 50.0, "epochs": 9},
 }
+TINY[29] = {"batch_sizes": (8, 32), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2}
+TINY[30] = {"samples": 48, "steps": 10}
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[25] = {"small_batch_size": 8, "large_batch_size": 32, "learning_rates": (0.1, 0.3), "steps": 40}
 TINY[21] = TINY[16] | {"checkpoints": (32, 64), "branch_samples": 32}
@@ -295,7 +297,7 @@ def test_it_says_if_the_training_set_is_too_small(chapter, make_lab):
     lab = make_lab(1)
     stored = lab.store.keys()
     reasons = (
-        "larger than the training set of tiny, which has 50 sam",
+        r"(batch_size|samples) \d+ is larger than the training set of tiny",
         "at most 50, the size of the training set of tiny",
     )
     with pytest.raises(InvalidInput, match="|".join(reasons)):

@@ -17,6 +17,7 @@ from bstudy import (
     Cost,
     Evaluation,
     Experiment,
+    GradientPenalty,
     GradientTrials,
     Interpolation,
     NoiseScale,
@@ -50,6 +51,7 @@ TINY = [
     Accumulation(16, 5, 0.1, 1),
     AccumulationCost(16, 5, passes=1),
     RateGrid(4, (0.01, 0.1), "adam", samples=256),
+    GradientPenalty(8, 0.1, 3, 2, 48, penalty=0.5, parts=6, label_noise=0.25),
     Sharpness(START, epsilons=(1e-3,), rescaled=2.0, samples=30),
     Interpolation((START, Recipe.sgd(16, 0.1, 2)), points=4),
     Evaluation(START, batch_sizes=(1, 20)),
@@ -85,6 +87,12 @@ PINNED = {
         "output_bytes": 280.0,
     },
     ("rate_grid", 1): {"test_loss": 0.4139062, "test_accuracy": 146.3306, "train_loss": 0.05481923},
+    ("gradient_penalty", 1): {
+        "train_loss": 1.39955,
+        "train_accuracy": 81.25,
+        "test_loss": 1.241976,
+        "test_accuracy": 121.6667,
+    },
     ("recipe", 1): {
         "weight_distance": 0.3699054,
         "bias_distance": 0.1160035,

@@ -1,0 +1,207 @@
+"""# Does weight decay have to change with the batch size?
+
+AdamW (chapter 11) pulls all weights towards zero in each step. Wang and Aitchison (2024) describe its weights as a
+moving average over the last steps, and find that the best length of this average, measured in epochs, is about the
+same for models and data of different sizes. Bergsma et al. (2025) verify for language models what follows for the
+batch size: with the model and the data unchanged, the best weight decay is in proportion to it.
+
+## Idea
+
+Let u be the step of Adam (chapter 11), η the learning rate and λ the weight decay. A step of AdamW is
+
+    w ← w − η λ w − η u = (1 − η λ) · w + η λ · (−u / λ)
+
+So w is an *exponential moving average* of −u / λ: the contribution of a step falls to 1/e after 1 / (η λ) further
+steps. An epoch over N samples has N / B steps, so in epochs the *timescale* of this average is
+
+    τ = B / (η λ N)
+
+If the best τ does not depend on the batch size B, then at a fixed η and N the best λ is in proportion to B. Wang and
+Aitchison give limits for τ: at least one epoch, to average over all samples, and at most the whole training, to forget
+the start.
+
+The same equation has another reading. The weights are at rest if λ w = −u. Adam's u is about 1 in size if the gradient
+is always the same, so |w| is at most about 1 / λ, whatever B and η are. If this limit is what helps, the best λ does
+not depend on B.
+
+## Experiment
+
+Four of ten training labels are wrong, so that a model that learns all of them by heart loses test accuracy, and weight
+decay has something to prevent. AdamW with batch sizes of 60 and 240, for 10 epochs from the same weights, with λ from
+0.5 to 32 in factors of 4, the ratio of the two batch sizes. The learning rate is 0.003 for both: the rule is about λ at
+a fixed η. The control is λ = 0. The first claims are that weight decay gains over it: without a gain there is no best
+λ to compare.
+
+The end of a run is the mean test accuracy of its last five epochs. The best λ of a seed is the top of the parabola
+through the best of its λ and the two next to it, on a logarithmic scale. If the best λ is the first or the last of the
+grid, it counts without a parabola.
+
+**Predict.** At which λ does each batch size end best? Which of the two gains more from weight decay?
+
+## Explanation
+
+The test has power: weight decay gains 8 points at B = 60 and 3 at 240. It gains nothing measurable in the test loss:
+smaller weights make smaller logits, so the model is right more often, and less sure.
+
+For four times the batch the best λ about doubles, from 2.6 to 5.2. The three seeds leave room for exponents from 0, the
+limit 1 / λ, to 1, the timescale. The two values of λ that fit the rule decide more: λ = 8 is better than 2 at B = 240,
+by about a point, and worse at 60, by two. So λ has to change, perhaps by less than the batch size.
+
+In timescales, the best τ is 5 epochs at B = 60 and 11 at 240. The second is as long as the whole training, the upper
+limit of Wang and Aitchison. That it is not as short as the first may have to do with the learning rate: at a fixed η,
+240 takes a quarter of the steps, has learned fewer wrong labels without decay, and needs less of a remedy. This was not
+tested separately.
+
+## In practice
+
+If you raise the batch size of AdamW at a fixed learning rate, raise λ with it, and try one value between the old one
+and that of the rule. Judge weight decay by the timescale B / (η λ N): far above the length of the training, it does
+nothing.
+
+## Exercises
+
+1. You double the batch size of AdamW, and the learning rate with it. What has to happen to λ for the same τ?
+
+   > Nothing: τ = B / (η λ N), and B / η has not changed. If η grows as √B (chapter 22), λ has to grow as √B too.
+
+2. PyTorch's default is λ = 0.01, at a learning rate of 0.001. With N = 1437 and B = 60, how many epochs is τ?
+
+   > 60 / (0.001 · 0.01 · 1437) = 4,175 epochs. In a training of 10 epochs this weight decay does nothing.
+
+3. Why does a common λ for all weights and biases not shrink the output of the network to zero, if the loss is low only
+   for large logits?
+
+   > Adam's step u does not shrink with the gradient. A small but consistent gradient still makes steps of length η, and
+   > these hold the weight at a size of up to 1 / λ against the decay.
+
+## Sources
+
+- Wang and Aitchison (2024), [How to set AdamW's weight decay as you scale model and dataset
+  size](https://arxiv.org/abs/2405.13698): the moving average, and the limits of its timescale
+- Bergsma et al. (2025), [Power lines: scaling laws for weight decay and batch size in LLM
+  pre-training](https://arxiv.org/abs/2505.13738), abstract: the best λ is linear in B at a fixed size of model and data
+
+## History
+
+Two pilots with seed 9 came before the bounds. With the learning rate 0.001, 15 epochs, and batch sizes of 32, 128 and
+512, the best of the weight decays 1, 4, 16, 64 and 256 were 4, 4 and 16, and gained 15, 7 and 1.5 points. That took too
+long. With 0.003, 10 epochs, and 60 and 480, the best were 4 and 4, and gained 5.6 and 0.6 points. Because of this small
+gain 480 became 240. So it was known that the exponent might be below 1, and the bounds 0.5 and 1.5 are those of the
+plan from before the pilots.
+"""
+
+import numpy as np
+
+from bstudy import Phase, Recipe, claim, plots
+
+PART = "IX. Since then"
+HELP = {"weight_decays": "weight decays λ that are compared, next to none"}
+
+
+def experiments(
+    batch_sizes=(60, 240), weight_decays=(0.5, 2.0, 8.0, 32.0), adam_learning_rate=0.003, label_noise=0.4, epochs=10
+):
+    def adamw(size, decay):
+        phase = Phase(size, adam_learning_rate, epochs, "adam", weight_decay=decay)
+        return Recipe((phase,), label_noise=label_noise)
+
+    return {size: {decay: adamw(size, decay) for decay in (0.0, *sorted(weight_decays))} for size in batch_sizes}
+
+
+def table(runs):
+    def columns(size, decay, run):
+        of_rate = run.experiment.learning_rate * decay * run.samples
+        tau = {"timescale, epochs": np.array([size / of_rate])} if decay else {}
+        return {name: run.final(name) for name in ("test_accuracy", "test_loss")} | tau
+
+    return {size: {decay: columns(size, decay, run) for decay, run in line.items()} for size, line in runs.items()}
+
+
+def decayed(line, name="test_accuracy"):
+    """Return (n,) the positive weight decays, and (seeds, n) where the runs end."""
+    decays = [decay for decay in line if decay]
+    return np.array(decays), np.stack([line[decay].final(name) for decay in decays], axis=1)
+
+
+def best_decay(line):
+    """Return (seeds,) the weight decay at the top of the parabola through the best one and its neighbors."""
+    decays, accuracy = decayed(line)
+    positions, best = np.log(decays), []
+    for values in accuracy:
+        i = int(np.argmax(values))
+        top = positions[i]
+        if 0 < i < len(values) - 1:
+            curvature, slope, _ = np.polyfit(positions[i - 1 : i + 2], values[i - 1 : i + 2], 2)
+            top = -slope / (2 * curvature)
+        best.append(np.exp(top) if np.isfinite(values).all() else np.nan)
+    return np.array(best)
+
+
+def epochs_per_decay(line):
+    """Return τ λ, in epochs: the timescale at a weight decay of 1."""
+    run = line[0.0]
+    return run.experiment.batch_size / (run.experiment.learning_rate * run.samples)
+
+
+def figure(runs, fig):
+    by_decay, by_time = fig.subplots(1, 2, sharey=True)
+    for size, line in runs.items():
+        decays, accuracy = decayed(line)
+        mean, low, high = plots.mean_and_band(accuracy, "linear")
+        for axes, x in ((by_decay, decays), (by_time, epochs_per_decay(line) / decays)):
+            label = f"B = {size}" if axes is by_decay else None
+            axes.plot(x, mean, "o-", color=plots.color(size), label=label)
+            band = axes.fill_between(x, low, high, color=plots.color(size), alpha=0.15, linewidth=0)
+            plots.note(band, plots.SEEDS_BAND)
+            top = np.exp(np.log(best_decay(line)).mean())
+            top = top if axes is by_decay else epochs_per_decay(line) / top
+            line_at_top = axes.axvline(top, color=plots.color(size), linestyle="--", linewidth=1)
+            plots.note(line_at_top, "dashed: the best, by a parabola")
+            without = line[0.0].final("test_accuracy").mean()
+            plots.note(axes.axhline(without, color=plots.color(size), linestyle=":"), "dotted: no weight decay")
+            axes.set_xscale("log")
+    by_decay.set(title="at equal weight decay", xlabel="weight decay λ", ylabel="test accuracy (%)")
+    by_time.set(title="at equal timescale", xlabel="timescale τ = B / (η λ N), in epochs")
+
+
+def verdicts(runs):
+    small, large = min(runs), max(runs)
+    best, points = {size: best_decay(line) for size, line in runs.items()}, "percentage points"
+    for size in (small, large):
+        decays, accuracy = decayed(runs[size])
+        gain = accuracy.max(axis=1) - runs[size][0.0].final("test_accuracy")
+        text = f"With batches of {size}, weight decay gains test accuracy."
+        yield claim(text, gain, above=1, unit=points, otherwise=text.replace("gains", "does not gain"))
+    exponent = np.log(best[large] / best[small]) / np.log(large / small)
+    yield claim(
+        "The best weight decay grows in proportion to the batch size, at a fixed learning rate.",
+        exponent,
+        above=0.5,
+        below=1.5,
+        otherwise="The best weight decay does not grow in proportion to the batch size, at a fixed learning rate.",
+        answer=True,
+        unit="as exponent",
+        source="Bergsma et al.",
+        advice=("When you change the batch size of AdamW, scale its weight decay with it.", ""),
+    )
+    decays, accuracy = decayed(runs[large])
+    of_small = int(np.argmax(decayed(runs[small])[1].mean(axis=0)))
+    scaled = int(np.argmin(np.abs(np.log(decays / (decays[of_small] * large / small)))))
+    text = f"At {large}, λ scaled with the batch size ends higher than the best λ of {small}."
+    yield claim(
+        text,
+        accuracy[:, scaled] - accuracy[:, of_small],
+        above=0,
+        unit=points,
+        answer=True,
+        otherwise=text.replace("higher", "lower"),
+    )
+    last = runs[small][0.0].experiment.epochs
+    for size in (small, large):
+        tau = epochs_per_decay(runs[size]) / best[size]
+        text = f"At {size} the best timescale is between one epoch and the whole training."
+        yield claim(text, tau, above=1, below=last, scale="log", unit="epochs", source="Wang and Aitchison")
+    for size in (small, large):
+        _, loss = decayed(runs[size], "test_loss")
+        text = f"With batches of {size}, weight decay lowers the test loss too."
+        yield claim(text, loss.min(axis=1) - runs[size][0.0].final("test_loss"), below=0, unit="nats")
