@@ -75,7 +75,7 @@ slow on most machines is another matter: chapter 15.
 
    > 0.98^(4/512) = 0.99984, and 0.98^4 = 0.92.
 
-3. Without wrong labels: `bstudy chapter 28 --label-noise 0`. Why is there less to see?
+3. Without wrong labels: `bstudy chapter 28 --label-noise 0.001`. Why is there less to see?
 
    > The network can fit all labels. Then all gradients vanish, and the bias of the mean step with them. A pilot ended
    > at 0.048 and 0.045 nats.

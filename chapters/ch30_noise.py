@@ -79,7 +79,7 @@ labels stopping early is the better one.
    > When the training loss is low, the mean gradient is short, but the gradients of single batches are not: they cancel
    > each other. Only SGD's penalty still sees them.
 
-3. Train on true labels: `bstudy chapter 30 --label-noise 0`. Predict which claim loses its power.
+3. Train on true labels: `bstudy chapter 30 --label-noise 0.001`. Predict which claim loses its power.
 
    > The first: without wrong labels there is less to learn by heart, and all runs end close to each other. If SGD has
    > no lead, half of its lead is no goal for the penalty.
