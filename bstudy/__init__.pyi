@@ -23,7 +23,7 @@ from .experiments.sharpness import Sharpness as Sharpness
 from .experiments.single_batches import SingleBatches as SingleBatches
 from .experiments.step_norms import StepNorms as StepNorms
 from .experiments.time_to_target import TimeToTarget as TimeToTarget
-from .experiments.time_to_target import steps_and_best as steps_and_best
+from .experiments.time_to_target import TunedTimeToTarget as TunedTimeToTarget
 from .lab import Lab as Lab
 from .stats import critical_batch_size as critical_batch_size
 from .stats import fit_step_time as fit_step_time
