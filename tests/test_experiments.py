@@ -25,6 +25,7 @@ from bstudy import (
     StepNorms,
     Throughput,
     TimeToTarget,
+    TunedTimeToTarget,
     leaves,
     map_leaves,
     stack,
@@ -35,7 +36,8 @@ from bstudy.models import CNN, MLP, ModelSpec, find_model
 START = Recipe.sgd(16, 0.1, 1)
 TINY = [
     Recipe.sgd(16, 0.1, 1, record_norms=True).then(optimizer="adam", learning_rate=0.001),
-    TimeToTarget.sgd(16, 0.1, 5, 90),
+    TimeToTarget.sgd(16, 0.1, 20, 80),
+    TunedTimeToTarget.sgd(16, 0.1, 20, 80),
     GradientTrials(START, batch_sizes=(1, 3, 16), trials=2, samples=16),
     SingleBatches(START, batch_sizes=(1, 16), draws=5),
     StepNorms(START, batch_sizes=(1, 16), frozen=False),

@@ -95,6 +95,10 @@ class TunedTimeToTarget(TimeToTarget):
         rates: (25,) from 1/64 to 64 times the learning rate of `phase`.
         tried: (25,) 1 for those that the search tried, else 0.
         rate_steps: (25,) `train_steps` of those; infinite if not reached or ended early, NaN if diverged.
+
+    Args:
+        phase: How to train, with the first learning rate of the search.
+        accuracy: The target, in percent.
     """
 
     KIND = "tuned_time_to_target"
