@@ -2,8 +2,7 @@
 
 The article of chapter 15 says both: from batch size 16 to 256, table F has the iterations rise from 250 to 400, and
 table I the epochs from 12 to 19. Shallue et al. (2019) measured many tasks with all settings tuned: the steps *fall*,
-at first in proportion to the batch size, and then ever less. A collection of answers on batch size adds that the full
-batch knows the exact direction, so that it takes the fewest steps.
+at first in proportion to the batch size, and then ever less.
 
 ## Idea
 
@@ -26,19 +25,19 @@ stays at E_min. Far above it S stays at S_min, and samples are wasted.
 
 ## Experiment
 
-Train until the test accuracy first reaches the target of 97.5 %, at batch sizes from 8 to 1437, which is the full batch
-of digits. For MNIST add `--target-accuracy 97.5 --batch-sizes 16,128,1024`.
+Train until the test accuracy first reaches the target of 97.5 %, at batch sizes from 16 to 1024.
+The target suits MNIST too: add `--dataset mnist`.
 
 - *one learning rate*: 0.2 at every batch size
 - *tuned*: for each batch size and seed, a search from there, by factors of 2 and then of √2, until the rates above and
   below the best one are worse
 
-*Choosing* uses the training set, and *judging* the test set: the best rate is the one at which at most 4,000 training
+*Choosing* uses the training set, and *judging* the test set: the best rate is the one at which at most 1,000 training
 samples reach the target in the fewest steps. The steps and epochs shown are those at which the test set does.
-Evaluations are spaced by samples: whenever 20 % more have been seen, and 3 % more near the target. A run ends early if
+Evaluations are spaced by samples: whenever 25 % more have been seen, and 5 % more near the target. A run ends early if
 it cannot become the best, if it diverges, or if it has not improved for three quarters of its samples.
 
-**Predict.** From 8 to 1437, do steps and epochs rise or fall? Where is the bend?
+**Predict.** From 16 to 1024, do steps and epochs rise or fall? Where is the bend?
 
 ## Explanation
 
@@ -91,7 +90,7 @@ PART = "VI. Cost"
 ARTICLE = {16: (250, 12), 32: (290, 14), 64: (320, 15), 128: (360, 17), 256: (400, 19)}  # B: tables F and I
 
 
-def experiments(batch_sizes=(8, 32, 128, 512, 1437), learning_rate=0.2, target_accuracy=97.5, epochs=100):
+def experiments(batch_sizes=(16, 64, 256, 1024), learning_rate=0.2, target_accuracy=97.5, epochs=100):
     return {size: TunedTimeToTarget.sgd(size, learning_rate, epochs, target_accuracy) for size in sorted(batch_sizes)}
 
 
@@ -168,8 +167,6 @@ def verdicts(runs):
     text = f"Returns diminish: batch size {largest} needs more than 1.1 times the samples of {sizes[-2]}."
     otherwise = f"Batch size {largest} needs at most 1.1 times the samples of {sizes[-2]}."
     yield compare(text, epochs[:, -1], epochs[:, -2], above=1.1, source="Shallue et al.", otherwise=otherwise)
-    text, otherwise = (f"Batch size {largest} takes {what} steps of all." for what in ("the fewest", "not the fewest"))
-    yield compare(text, steps[:, -1], steps[:, :-1].min(axis=1), below=1, source="the collection", otherwise=otherwise)
     minimum, critical = stats.critical_batch_size(sizes, steps)
     errors = np.log(stats.ratio(steps, minimum[:, None] * (1 + critical[:, None] / np.array(sizes))))
     yield claim(

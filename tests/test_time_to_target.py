@@ -12,7 +12,7 @@ from bstudy.experiments.recipe import Phase
 from bstudy.models import find_model
 from bstudy.trainer import Trainer, epoch_permutation
 
-COLUMNS = ("steps", "epochs", "train_steps", "train_epochs")
+COLUMNS = ("steps", "epochs")
 
 
 def accuracy_of(weights, x, y):
@@ -33,11 +33,11 @@ def run_small(measure, small_model):
 
 @pytest.fixture
 def numpy_times(tiny, small_model, get_trainer, numpy_gradients):
-    def times(batch_size, learning_rate, target, epochs=20):
-        """Return {set: (steps, epochs)} to a target by a plain loop, evaluated at the samples of the docstring."""
+    def times(batch_size, learning_rate, target, data, epochs=20):
+        """Return (steps, epochs) to a target by a plain loop, evaluated at the samples of the docstring."""
         weights = [weight.astype(float) for weight in get_trainer(tiny, find_model(small_model)).initial_weights(0)]
         sets = {"train": (tiny.x_train, tiny.y_train), "test": (tiny.x_test, tiny.y_test)}
-        seen, steps, next_evaluation, best, found = 0, 0, 50 / 64, 0, {}
+        seen, steps, next_evaluation, best = 0, 0, 50 / 64, 0
         for epoch in range(epochs):
             order = epoch_permutation(50, 0, epoch)
             for first in range(0, 50, batch_size):
@@ -47,26 +47,24 @@ def numpy_times(tiny, small_model, get_trainer, numpy_gradients):
                 seen, steps = seen + len(rows), steps + 1
                 if seen < next_evaluation:
                     continue
-                for name in sets.keys() - found.keys():
-                    accuracy = accuracy_of(weights, *sets[name])
-                    best = max(best, accuracy)
-                    if accuracy >= target:
-                        found[name] = steps, seen / 50
-                growth = 1.03 if 100 - best <= 2 * (100 - target) else 1.2
+                accuracy = accuracy_of(weights, *sets[data])
+                best = max(best, accuracy)
+                if accuracy >= target:
+                    return steps, seen / 50
+                growth = 1.05 if 100 - best <= 2 * (100 - target) else 1.25
                 while next_evaluation <= seen:
                     next_evaluation *= growth
-        return found
+        return np.inf, np.inf
 
     return times
 
 
 @pytest.mark.parametrize(("batch_size", "rate"), [(1, 0.01), (4, 0.05), (16, 0.1), (50, 0.3)])
 def test_the_result_is_that_of_a_plain_loop(run_small, numpy_times, batch_size, rate):
-    columns = run_small(TimeToTarget.sgd(batch_size, rate, 20, 85)).columns
-    expected = numpy_times(batch_size, rate, 85)
-    assert (columns["steps"], columns["epochs"]) == pytest.approx(expected["test"])
-    assert (columns["train_steps"], columns["train_epochs"]) == pytest.approx(expected["train"])
-    assert columns["steps"] > 1
+    for data in ("train", "test"):
+        columns = run_small(TimeToTarget(Phase(batch_size, rate, 20), 85, data)).columns
+        assert (columns["steps"], columns["epochs"]) == pytest.approx(numpy_times(batch_size, rate, 85, data))
+        assert 1 < columns["steps"] < np.inf
 
 
 @pytest.mark.parametrize("batch_size", [4, 16])
@@ -77,7 +75,7 @@ def test_steps_are_counted_exactly(run_small, monkeypatch, batch_size):
     reached = []
     for count in counts:
         with monkeypatch.context() as patch:
-            accuracies = itertools.chain([99.9] * 2 * (count - 1), itertools.repeat(100))
+            accuracies = itertools.chain([99.9] * (count - 1), itertools.repeat(100))
             patch.setattr(Trainer, "evaluate", lambda *_, accuracies=accuracies: (1.0, next(accuracies)))
             patch.setattr("bstudy.experiments.time_to_target.FAR", 1.001)
             patch.setattr("bstudy.experiments.time_to_target.NEAR", 1.001)
@@ -131,7 +129,7 @@ def test_the_search_ends_between_two_rates_that_are_worse(run_small):
     assert {name: tuned[name] for name in COLUMNS} == alone
     assert [tuned["first_steps"], tuned["first_epochs"]] == [first["steps"], first["epochs"]]
     for number in np.flatnonzero(tuned["tried"]):  # ending early does not change which one is the best
-        complete = run_small(TimeToTarget.sgd(16, rates[number], 20, 85)).columns["train_steps"]
+        complete = run_small(TimeToTarget(Phase(16, rates[number], 20), 85, "train")).columns["steps"]
         assert steps[number] in (complete, np.inf)
         assert complete >= steps[best]
 

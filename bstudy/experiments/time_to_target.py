@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiments.base import Context, Experiment, Work, checked
+from bstudy.experiments.base import Context, Experiment, Work, checked, one_of
 from bstudy.experiments.recipe import Phase, Recipe
 from bstudy.store import Result
 from bstudy.trainer import epoch_permutation, train_subset
 
-TRAIN_SAMPLES = 4000  # of the training set, evaluated to choose a learning rate
+TRAIN_SAMPLES = 1000  # of the training set, that are evaluated
 FIRST_EVALUATION = 1 / 64  # epoch
-FAR, NEAR = 1.2, 1.03  # growth of the number of samples seen from one evaluation to the next
+FAR, NEAR = 1.25, 1.05  # growth of the number of samples seen from one evaluation to the next
 HOPELESS = 4  # times the samples of the latest improvement
 LATTICE = np.arange(-12, 13)  # of learning rates, in factors of √2
 STRIDES = (2, 1)  # of the search
-TYPICAL_RATES = 6  # that a search tries
+TYPICAL_RATES, TYPICAL_EVALUATIONS = 6, 35  # of a search, and of one run
 
 
 def percent(name, value):
@@ -31,20 +31,20 @@ def percent(name, value):
 
 @dataclass(frozen=True)
 class TimeToTarget(Experiment):
-    """Train until the accuracy reaches a target on the training set and on the test set.
+    """Train until the accuracy reaches a target.
 
-    Both are evaluated whenever the number of samples seen has grown by 20 %, and by 3 % as soon as one of the errors is
-    at most twice that of the target. So the result is exact to 3 % or to one step. A run is hopeless, and ends, if it
-    has seen a full epoch and four times the samples of its latest improvement.
+    It is evaluated whenever the number of samples seen has grown by 25 %, and by 5 % as soon as the error is at most
+    twice that of the target. So the result is exact to about 5 %, or to one step. A run is hopeless, and ends, if it has
+    seen a full epoch and four times the samples of its latest improvement.
 
     Columns:
-        steps, epochs: () of training, up to the first evaluation at which the test accuracy is at least the target;
-            infinite if there is none, NaN if the run diverged before.
-        train_steps, train_epochs: () the same for a fixed random subset of at most 4,000 training samples.
+        steps, epochs: () of training, up to the first evaluation at which the accuracy is at least the target; infinite
+            if there is none, NaN if the run diverged before.
 
     Args:
         phase: How to train, and for at most how many epochs.
         accuracy: The target, in percent.
+        data: What is evaluated: the "test" set, or a fixed random subset of at most 1,000 "train" samples.
     """
 
     KIND = "time_to_target"
@@ -52,6 +52,7 @@ class TimeToTarget(Experiment):
 
     phase: Phase
     accuracy: float = checked(percent)
+    data: str = checked(one_of("test", "train"), default="test")
 
     @classmethod
     def sgd(cls, batch_size: int, learning_rate: float, epochs: int, accuracy: float) -> "TimeToTarget":
@@ -66,15 +67,15 @@ class TimeToTarget(Experiment):
 
     def work(self, dataset):
         epochs = min(3.0, self.phase.epochs)  # few runs need all of them
-        samples, evaluations = len(dataset.x_train), 60
-        evaluated = evaluations * (len(dataset.x_test) + min(samples, TRAIN_SAMPLES))
+        evaluated = TYPICAL_EVALUATIONS * len(dataset.x_test)
         return Work(evaluated=evaluated).plus(Recipe((replace(self.phase, epochs=1),)).work(dataset), times=epochs)
 
     def measure(self, context):
-        run = _Run(self.phase, self.accuracy, context, context.resume_from)
+        run = _Run(self, self.phase, (self.data,), context, context.resume_from)
         for progress in run.train():
             yield progress, run.checkpoint
-        yield 1.0, Result(run.columns(), diverged=run.diverged)
+        steps, epochs = run.result(self.data)
+        yield 1.0, Result({"steps": steps, "epochs": epochs}, diverged=run.diverged)
 
     def __str__(self):
         return f"{self.phase.batch_size} at {self.phase.learning_rate:g} to {self.accuracy:g} %"
@@ -90,7 +91,8 @@ class TunedTimeToTarget(TimeToTarget):
 
     Columns:
         learning_rate: () the best.
-        steps, epochs, train_steps, train_epochs: () as in TimeToTarget, at this learning rate.
+        steps, epochs: () as in TimeToTarget, at this learning rate.
+        train_steps: () the steps at which at most 1,000 training samples reach the target.
         first_steps, first_epochs: () `steps` and `epochs` at the learning rate of `phase`.
         rates: (25,) from 1/64 to 64 times the learning rate of `phase`.
         tried: (25,) 1 for those that the search tried, else 0.
@@ -99,6 +101,7 @@ class TunedTimeToTarget(TimeToTarget):
     Args:
         phase: How to train, with the first learning rate of the search.
         accuracy: The target, in percent.
+        data: What `steps` and `epochs` are of: the "test" set, or the "train" samples of `train_steps`.
     """
 
     KIND = "tuned_time_to_target"
@@ -114,10 +117,10 @@ class TunedTimeToTarget(TimeToTarget):
         search = _Search(self.phase.learning_rate, context.resume_from)
         for number in search.candidates():
             phase = replace(self.phase, learning_rate=search.columns["rates"][number])
-            run = _Run(phase, self.accuracy, context)
+            run = _Run(self, phase, ("train", self.data), context)
             for _ in run.train(limit=search.columns["train_steps"]):
                 yield search.checkpoint.progress, search.checkpoint
-            search.add(number, run.columns())
+            search.add(number, run.result("train"), run.result(self.data))
         yield 1.0, Result(search.columns, diverged=bool(np.isnan(search.columns["steps"])))
 
     def __str__(self):
@@ -127,10 +130,11 @@ class TunedTimeToTarget(TimeToTarget):
 class _Run:
     """A training run on its way to a target."""
 
-    def __init__(self, phase: Phase, accuracy: float, context: Context, start: Result | None = None):
-        self.phase, self.accuracy, self.seed, self.trainer = phase, accuracy, context.seed, context.trainer
+    def __init__(self, target: TimeToTarget, phase: Phase, names, context: Context, start: Result | None = None):
+        self.phase, self.accuracy, self.seed, self.trainer = phase, target.accuracy, context.seed, context.trainer
         self.samples = len(context.dataset.x_train)
-        self.sets = {"train": self.trainer.cached(train_subset, TRAIN_SAMPLES), "test": self.trainer.test_data}
+        sets = {"train": self.trainer.cached(train_subset, TRAIN_SAMPLES), "test": self.trainer.test_data}
+        self.sets = {name: sets[name] for name in names}
         self.trainer.set_weights(self.trainer.initial_weights(context.seed))
         self.trainer.set_optimizer(phase.settings)
         self.epoch, self.next_evaluation, self.improved_at = 0, FIRST_EVALUATION * self.samples, 0
@@ -143,7 +147,7 @@ class _Run:
         self.trainer.optimizer.learning_rate = phase.learning_rate
 
     def train(self, limit: float = np.inf) -> Iterator[float]:
-        """Train until both sets reach the target, and yield the progress.
+        """Train until all sets reach the target, and yield the progress.
 
         Args:
             limit: The run also ends after this number of steps, unless the training set has reached the target.
@@ -196,15 +200,12 @@ class _Run:
         epochs, rest = divmod(seen, self.samples)
         return epochs * math.ceil(self.samples / self.phase.batch_size) + math.ceil(rest / self.phase.batch_size)
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return the columns of TimeToTarget."""
-        columns = {}
-        for name, prefix in (("test", ""), ("train", "train_")):
-            steps = epochs = np.nan if self.diverged else np.inf
-            if name in self.reached:
-                steps, epochs = self.steps(self.reached[name]), self.reached[name] / self.samples
-            columns |= {f"{prefix}steps": np.float64(steps), f"{prefix}epochs": np.float64(epochs)}
-        return columns
+    def result(self, name: str) -> tuple[np.float64, np.float64]:
+        """Return the steps and the epochs to the target on a set."""
+        if name not in self.reached:
+            return (np.float64(np.nan if self.diverged else np.inf),) * 2
+        seen = self.reached[name]
+        return np.float64(self.steps(seen)), np.float64(seen / self.samples)
 
 
 class _Search:
@@ -242,14 +243,15 @@ class _Search:
 
         return min(np.flatnonzero(self.columns["tried"]), key=badness)
 
-    def add(self, number: int, found: dict[str, np.ndarray]) -> None:
-        """Add the result of a run."""
+    def add(self, number: int, chosen_by: tuple, judged_by: tuple) -> None:
+        """Add the steps and epochs of a run, on the set that chooses and on the one that judges."""
         columns = {name: np.array(column) for name, column in self.columns.items()}
         if not columns["tried"].any():
-            columns |= {f"first_{name}": found[name] for name in ("steps", "epochs")}
-        columns["tried"][number], columns["rate_steps"][number] = 1, found["train_steps"]
+            columns |= {"first_steps": judged_by[0], "first_epochs": judged_by[1]}
+        columns["tried"][number], columns["rate_steps"][number] = 1, chosen_by[0]
         self.columns = columns
         if self.best() == number:
+            found = dict(zip(("train_steps", "steps", "epochs"), (chosen_by[0], *judged_by), strict=True))
             self.columns |= found | {"learning_rate": columns["rates"][number]}
         progress = 1 - 0.8 ** columns["tried"].sum()
         self.checkpoint = Result(dict(self.columns), {}, {"stride": self.stride}, progress)
