@@ -34,8 +34,8 @@ class TimeToTarget(Experiment):
     """Train until the accuracy reaches a target.
 
     It is evaluated whenever the number of samples seen has grown by 25 %, and by 5 % as soon as the error is at most
-    twice that of the target. So the result is exact to about 5 %, or to one step. A run is hopeless, and ends, if it has
-    seen a full epoch and four times the samples of its latest improvement.
+    twice that of the target. So the result is exact to about 5 %, or to one step. A run is hopeless, and ends, when it
+    has seen a full epoch and four times the samples of its latest improvement.
 
     Columns:
         steps, epochs: () of training, up to the first evaluation at which the accuracy is at least the target; infinite
@@ -139,12 +139,12 @@ class _Run:
         self.trainer.set_optimizer(phase.settings)
         self.epoch, self.next_evaluation, self.improved_at = 0, FIRST_EVALUATION * self.samples, 0
         self.best, self.reached = dict.fromkeys(self.sets, 0.0), {}  # accuracy, and samples seen
-        self.diverged, self.checkpoint = False, Result({}, progress=0.0)
+        self.diverged = False
         if start is not None:
             self.trainer.set_state(start.state)
             vars(self).update(copy.deepcopy(start.metadata["run"]))
-            self.checkpoint = start
         self.trainer.optimizer.learning_rate = phase.learning_rate
+        self.checkpoint = self.make_checkpoint()
 
     def train(self, limit: float = np.inf) -> Iterator[float]:
         """Train until all sets reach the target, and yield the progress.
@@ -170,9 +170,13 @@ class _Run:
                     return
                 yield seen / (self.samples * self.phase.epochs)
             self.epoch += 1
-            names = ("epoch", "next_evaluation", "improved_at", "best", "reached")
-            metadata = {"run": copy.deepcopy({name: getattr(self, name) for name in names})}
-            self.checkpoint = Result({}, self.trainer.get_state(), metadata, self.epoch / self.phase.epochs)
+            self.checkpoint = self.make_checkpoint()
+
+    def make_checkpoint(self) -> Result:
+        """Return the state between two epochs."""
+        names = ("epoch", "next_evaluation", "improved_at", "best", "reached")
+        metadata = {"run": copy.deepcopy({name: getattr(self, name) for name in names})}
+        return Result({}, self.trainer.get_state(), metadata, self.epoch / self.phase.epochs)
 
     def evaluate(self, seen: int) -> None:
         """Evaluate the sets that have not reached the target, and choose when to evaluate next."""
@@ -215,9 +219,9 @@ class _Search:
         nothing = np.zeros(len(LATTICE))
         self.columns = {"rates": first_rate * 2 ** (LATTICE / 2), "tried": nothing, "rate_steps": nothing + np.nan}
         self.columns["train_steps"], self.stride = np.float64(np.inf), STRIDES[0]
-        self.checkpoint = Result({}, progress=0.0)
         if start is not None:
-            self.columns, self.stride, self.checkpoint = dict(start.columns), start.metadata["stride"], start
+            self.columns, self.stride = dict(start.columns), start.metadata["stride"]
+        self.checkpoint = self.make_checkpoint()
 
     def candidates(self) -> Iterator[int]:
         """Yield the number of the next learning rate to try, until those above and below the best are worse."""
@@ -253,5 +257,9 @@ class _Search:
         if self.best() == number:
             found = dict(zip(("train_steps", "steps", "epochs"), (chosen_by[0], *judged_by), strict=True))
             self.columns |= found | {"learning_rate": columns["rates"][number]}
-        progress = 1 - 0.8 ** columns["tried"].sum()
-        self.checkpoint = Result(dict(self.columns), {}, {"stride": self.stride}, progress)
+        self.checkpoint = self.make_checkpoint()
+
+    def make_checkpoint(self) -> Result:
+        """Return the state between two runs."""
+        progress = 1 - 0.8 ** self.columns["tried"].sum()
+        return Result(dict(self.columns), {}, {"stride": self.stride}, progress)
