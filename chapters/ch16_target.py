@@ -124,16 +124,14 @@ def draw_hyperbola(axes, runs):
     axes.set(title="each seed, tuned", xlabel="epochs to the target", ylabel="steps to the target")
 
 
+def compare(text, values, reference, **options):
+    return claim(text, stats.ratio(values, reference), scale="log", **options)
+
+
 def verdicts(runs):
     sizes, steps = stack(runs, "steps")
-    (_, epochs), (_, first_steps), (_, first_epochs), (_, rates) = (
-        stack(runs, column) for column in ("epochs", "first_steps", "first_epochs", "learning_rate")
-    )
+    epochs = stack(runs, "epochs")[1]
     smallest, largest = sizes[0], sizes[-1]
-
-    def compare(text, values, reference, **options):
-        return claim(text, stats.ratio(values, reference), scale="log", **options)
-
     yield compare(
         f"Tuned, batch size {largest} needs fewer steps than {smallest}.",
         steps[:, -1],
@@ -156,9 +154,16 @@ def verdicts(runs):
     )
     text = "At one learning rate the {} rise with the batch size."
     otherwise = text.replace("rise", "fall")
-    for name, values in (("steps", first_steps), ("epochs", first_epochs)):
+    for name in ("steps", "epochs"):
+        _, values = stack(runs, f"first_{name}")
         options = {"above": 1, "source": "the article", "otherwise": otherwise.format(name)}
         yield compare(text.format(name), values[:, -1], values[:, 0], **options)
+    yield from shape(runs, sizes, steps, epochs)
+
+
+def shape(runs, sizes, steps, epochs):
+    """Yield the claims on the whole curve, and on the learning rates."""
+    smallest, largest = sizes[0], sizes[-1]
     text = (
         f"Scaling is nearly perfect at first: batch size {sizes[1]} needs at most 1.5 times the samples of {smallest}."
     )
@@ -178,6 +183,7 @@ def verdicts(runs):
         otherwise="The hyperbola misses the steps by more than 20 %.",
     )
     text, otherwise = (f"The best learning rate is {what} with the batch size." for what in ("larger", "not larger"))
+    _, rates = stack(runs, "learning_rate")
     yield compare(text, rates[:, -1], rates[:, 0], above=1, otherwise=otherwise)
     text = "For each batch size and seed, learning rates above and below the best one are worse."
     yield claim(text, inside(runs), above=0.99, check=True, unit="of the batch sizes")
