@@ -30,7 +30,7 @@ The target suits MNIST too: add `--dataset mnist`.
 
 - *one learning rate*: 0.2 at every batch size
 - *tuned*: for each batch size and seed, a search from there, by factors of 2 and then of √2, until the rates above and
-  below the best one are worse
+  below the best one are no better
 
 *Choosing* uses the training set, and *judging* the test set: the best rate is the one at which at most 1,000 training
 samples reach the target in the fewest steps. The steps and epochs shown are those at which the test set does.
@@ -193,19 +193,19 @@ def shape(runs, sizes, steps, epochs):
     text, otherwise = (f"The best learning rate is {what} with the batch size." for what in ("larger", "not larger"))
     _, rates = stack(runs, "learning_rate")
     yield compare(text, rates[:, -1], rates[:, 0], above=1, otherwise=otherwise)
-    text = "For each batch size and seed, learning rates above and below the best one are worse."
+    text = "For each batch size and seed, learning rates above and below the best one are no better."
     yield claim(text, inside(runs), above=0.99, check=True, unit="of the batch sizes")
 
 
 def inside(runs):
-    """Return (seeds,) the fraction of batch sizes at which the rates next to the best one were tried and are worse."""
+    """Return (seeds,) the fraction of batch sizes at which the rates next to the best one were tried and are no better."""
 
     def is_inside(run):
         rates, steps, seeds = run["rates"], run["rate_steps"], np.arange(len(run.seeds))
         best = np.argmin(np.abs(rates - run["learning_rate"][:, None]), axis=1).clip(1, rates.shape[1] - 2)
-        worse = [
-            (run["tried"][seeds, at] == 1) & ~(steps[seeds, at] <= steps[seeds, best]) for at in (best - 1, best + 1)
+        no_better = [
+            (run["tried"][seeds, at] == 1) & ~(steps[seeds, at] < steps[seeds, best]) for at in (best - 1, best + 1)
         ]
-        return np.where(np.isfinite(run["steps"]), np.all(worse, axis=0), run["steps"])
+        return np.where(np.isfinite(run["steps"]), np.all(no_better, axis=0), run["steps"])
 
     return stack(runs, is_inside)[1].mean(axis=1)

@@ -86,7 +86,7 @@ class TunedTimeToTarget(TimeToTarget):
     """Search the learning rate that reaches a target in the fewest steps, with factors of √2.
 
     The search starts at the learning rate of `phase`. It moves by factors of 2 and then of √2, until the rates above
-    and below are both worse. They are compared by `train_steps`: the test set has no part in the choice. A run that
+    and below are no better. They are compared by `train_steps`: the test set has no part in the choice. A run that
     has taken as many steps as the best one without reaching the target ends early.
 
     Columns:
@@ -224,7 +224,7 @@ class _Search:
         self.checkpoint = self.make_checkpoint()
 
     def candidates(self) -> Iterator[int]:
-        """Yield the number of the next learning rate to try, until those above and below the best are worse."""
+        """Yield the number of the next learning rate to try, until those above and below the best are no better."""
         first = len(LATTICE) // 2
         if not self.columns["tried"].any():
             yield first
