@@ -198,7 +198,7 @@ def shape(runs, sizes, steps, epochs):
 
 
 def inside(runs):
-    """Return (seeds,) the fraction of batch sizes at which the rates next to the best one were tried and are no better."""
+    """Return (seeds,) the fraction of batch sizes at which the rates next to the best one are no better."""
 
     def is_inside(run):
         rates, steps, seeds = run["rates"], run["rate_steps"], np.arange(len(run.seeds))
