@@ -41,7 +41,20 @@ it cannot become the best, if it diverges, or if it has not improved for three q
 
 ## Explanation
 
-TODO
+On digits the steps fall from about 170 at batch size 16 to 50 at 64 and 30 at 256, and then no further. The epochs stay
+near 2 up to 64, and grow to 5 and 15. So both statements on speed are true, each for its own unit: table F has the
+wrong direction, and table I the right one.
+
+The four sizes lie on the hyperbola, with B_crit about 80 in the geometric mean: 16 and 64 are below the bend, 256 and
+1024 above it. From 256 to 1024 the batch grows 4-fold, the steps stay the same, and nearly all added samples are
+wasted.
+
+The steps fall because a step with less noise can be longer. From 16 to 256 the best rate grows from 0.2 to 0.6 on
+average; whether the best one at 1024 is larger than at 16 is not decided. At *one* rate, 0.2, the step cannot grow. It
+is as good as tuning at 16, but stays at 50 steps from 256 on: gradient descent at that rate has no fewer.
+
+At 16 the three seeds take 121 to 212 steps. A test set of 360 samples crosses 97.5 % when nine are left wrong, and at
+small batches this is a matter of luck. So two claims on the small end remain undecided with three seeds.
 
 ## In practice
 
@@ -110,25 +123,26 @@ def figure(runs, fig):
         steps.set_ylim(0.5 * tuned.min(), None)
     samples = [iterations * size / epochs for size, (iterations, epochs) in ARTICLE.items()]
     plots.by_batch_size(article, list(ARTICLE), np.array([samples]), color="C3")
-    article.set(title="the article", ylabel="training samples that its tables imply")
+    article.set(title="the article", ylabel="training samples implied")
 
 
 def draw_hyperbola(axes, runs):
     """Draw the steps against the epochs, a color for each batch size, and the fitted hyperbola."""
     for size, run in runs.items():
         axes.plot(run["epochs"], run["steps"], "o", color=plots.color(size))
-        corner = run["epochs"].max(), run["steps"].max()
+        is_last = size == max(runs)
+        corner = run["epochs"].max(), run["steps"].min() if is_last else run["steps"].max()
         if np.isfinite(corner).all():
-            place = {"xytext": (3, 5), "textcoords": "offset points", "color": plots.color(size)}
-            axes.annotate(f"B = {size}", corner, **place)
+            place = {"ha": "right", "va": "top", "xytext": (0, -5)} if is_last else {"xytext": (3, 5)}
+            axes.annotate(f"B = {size}", corner, textcoords="offset points", color=plots.color(size), **place)
     sizes, steps = stack(runs, "steps")
     samples = next(iter(runs.values())).samples
     minimum, critical = (np.exp(np.log(values).mean()) for values in stats.critical_batch_size(sizes, steps))
     if np.isfinite(critical):
-        b = np.geomspace(sizes[0] / 2, 4 * sizes[-1], 100)
+        b = np.geomspace(sizes[0] / 1.5, 1.5 * sizes[-1], 100)
         law = minimum * (1 + critical / b)
         axes.plot(law * b / samples, law, "--", color="gray", label=f"hyperbola, B_crit = {critical:.0f}")
-        axes.set(xscale="log", yscale="log")
+        axes.set(xscale="log", yscale="log", ylim=(0.7 * steps.min(), 1.6 * steps.max()))
     axes.set(title="each seed, tuned", xlabel="epochs to the target", ylabel="steps to the target")
 
 
