@@ -37,12 +37,12 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     13: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
     14: {"large_batch_size": 32, "early_epochs": 1, "batch_sizes": (1, 2, 4, 8)},
     15: {"batch_sizes": (8, 32)},
-    16: {"batch_sizes": (4, 8, 32), "learning_rate": 0.1, "target_accuracy": 80.0, "epochs": 30},
+    16: {"batch_sizes": (4, 8, 32), "learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30},
     17: {"batch_sizes": (8, 32), "epochs": 2},
     18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
     19: {"batch_size": 2, "epochs": 2},
     20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
-    22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 30},
+    22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 29},
 }
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[21] = TINY[16] | {"noise_epochs": (1, 2)}
