@@ -17,7 +17,7 @@ from bstudy.trainer import epoch_permutation, train_subset
 TRAIN_SAMPLES = 1000  # of the training set, that are evaluated
 FIRST_EVALUATION = 1 / 64  # epoch
 FAR, NEAR = 1.25, 1.05  # growth of the number of samples seen from one evaluation to the next
-HOPELESS = 4  # times the samples of the latest improvement
+HOPELESS, HOPELESS_EPOCHS = 4, 5  # times the samples of the latest improvement, and the minimum
 LATTICE = np.arange(-12, 13)  # of learning rates, in factors of √2
 STRIDES = (2, 1)  # of the search
 TYPICAL_RATES, TYPICAL_EVALUATIONS = 6, 35  # of a search, and of one run
@@ -35,7 +35,7 @@ class TimeToTarget(Experiment):
 
     It is evaluated whenever the number of samples seen has grown by 25 %, and by 5 % as soon as the error is at most
     twice that of the target. So the result is exact to about 5 %, or to one step. A run is hopeless, and ends, when it
-    has seen a full epoch and four times the samples of its latest improvement.
+    has seen five epochs and four times the samples of its latest improvement.
 
     Columns:
         steps, epochs: () of training, up to the first evaluation at which the accuracy is at least the target; infinite
@@ -197,7 +197,7 @@ class _Run:
         if self.diverged or len(self.reached) == len(self.sets):
             return True
         is_late = "train" not in self.reached and self.steps(seen) >= limit
-        return is_late or seen >= max(self.samples, HOPELESS * self.improved_at)
+        return is_late or seen >= max(HOPELESS_EPOCHS * self.samples, HOPELESS * self.improved_at)
 
     def steps(self, seen: int) -> int:
         """Return the number of steps in which these samples are seen; the last batch of an epoch may be smaller."""
