@@ -124,12 +124,12 @@ def test_the_search_ends_between_two_rates_that_are_no_better(run_small):
     assert np.isnan(steps[tuned["tried"] == 0]).all()
     assert steps[best] == tuned["train_steps"] == np.nanmin(steps)
     assert not (steps[[best - 1, best + 1]] < steps[best]).any()
-    alone = run_small(TimeToTarget.sgd(16, tuned["learning_rate"], 20, 85)).columns
+    alone = run_small(TimeToTarget.sgd(16, float(tuned["learning_rate"]), 20, 85)).columns
     first = run_small(TimeToTarget.sgd(16, 0.1, 20, 85)).columns
     assert {name: tuned[name] for name in COLUMNS} == alone
     assert [tuned["first_steps"], tuned["first_epochs"]] == [first["steps"], first["epochs"]]
     for number in np.flatnonzero(tuned["tried"]):  # ending early does not change which one is the best
-        complete = run_small(TimeToTarget(Phase(16, rates[number], 20), 85, "train")).columns["steps"]
+        complete = run_small(TimeToTarget(Phase(16, float(rates[number]), 20), 85, "train")).columns["steps"]
         assert steps[number] in (complete, np.inf)
         assert complete >= steps[best]
 
@@ -146,8 +146,9 @@ def test_a_search_resumes_with_the_next_rate(run_small, small_steps):
     whole = run_small(experiment).columns
     checkpoints = {}
     for _, checkpoint in small_steps(experiment):
-        checkpoints.setdefault(checkpoint.progress, checkpoint)
-    assert len(checkpoints) >= 4
+        if not checkpoint.complete:
+            checkpoints.setdefault(checkpoint.progress, checkpoint)
+    assert len(checkpoints) >= 3
     for checkpoint in checkpoints.values():
         resumed = run_small(experiment, resume_from=checkpoint).columns
         assert resumed.keys() == whole.keys()
