@@ -20,6 +20,7 @@ from .experiments.branching import geometric_mean as geometric_mean
 from .experiments.branching import largest_tolerated as largest_tolerated
 from .experiments.convex_descent import ConvexDescent as ConvexDescent
 from .experiments.cost import Cost as Cost
+from .experiments.cost import StepTime as StepTime
 from .experiments.cost import Throughput as Throughput
 from .experiments.evaluation import Evaluation as Evaluation
 from .experiments.evaluation import NormalizedEvaluation as NormalizedEvaluation
@@ -35,7 +36,7 @@ from .experiments.single_batches import SingleBatches as SingleBatches
 from .experiments.step_norms import StepNorms as StepNorms
 from .experiments.survival import Survival as Survival
 from .experiments.time_to_target import TimeToTarget as TimeToTarget
-from .experiments.time_to_target import steps_and_best as steps_and_best
+from .experiments.time_to_target import TunedTimeToTarget as TunedTimeToTarget
 from .lab import Lab as Lab
 from .stats import critical_batch_size as critical_batch_size
 from .stats import fit_step_time as fit_step_time

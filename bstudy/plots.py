@@ -59,7 +59,9 @@ def keep_table(axes: Axes, headings: Sequence[str], rows: Sequence[Sequence[str]
 def mark_at_top(axes: Axes, x: Sequence[float], symbol: str, meaning: str, color: str) -> None:
     """Draw symbols above the axes, for values that no axis can show: diverged runs, targets that were not reached."""
     style = {"color": color, "clip_on": False, "linestyle": "", "markersize": 6, "markeredgewidth": 1.6}
-    (drawn,) = axes.plot(x, np.full(len(x), 1.02), symbol, transform=axes.get_xaxis_transform(), **style)
+    marks = [line.get_xdata() for line in axes.get_lines() if line.get_label() in (NOTE + DIVERGED, NOTE + NOT_REACHED)]
+    rows = sum(np.isin(x, other) for other in marks)  # marks at one place are stacked
+    (drawn,) = axes.plot(x, 1.02 + 0.05 * rows * np.ones(len(x)), symbol, transform=axes.get_xaxis_transform(), **style)
     note(drawn, meaning)
 
 

@@ -92,7 +92,7 @@ class Trainer:
         order: np.ndarray,
         batch_size: int,
         record_norms: bool = False,
-        steps_per_call: int | None = None,
+        next_stop: Callable[[int], int] | None = None,
         learning_rates: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> Iterator[Segment]:
@@ -104,14 +104,14 @@ class Trainer:
             order: (samples,) int32 rows of the training set.
             batch_size: Samples a step.
             record_norms: Whether to measure the norms of gradient and update.
-            steps_per_call: Yield after this number of steps, instead of by time.
+            next_stop: Returns the step to yield after, by the number of steps of the epoch so far, instead of by time.
             learning_rates: (steps,) of each step; None for the one of the optimizer.
             labels: (samples,) to train on; None for those of the data.
         """
         full, rest = divmod(len(order), batch_size)
-        rows, steps_per_call = tf.constant(order), steps_per_call or self.steps_per_call
+        rows = tf.constant(order)
         data = self.loop_data if labels is None else (self.loop_data[0], tf.constant(labels))
-        step_limit = steps_per_call or FIRST_CALL_STEPS
+        step_limit = self.steps_per_call or FIRST_CALL_STEPS
         for size, offset, steps in ((batch_size, 0, full), (rest, full * batch_size, 1)):
             if size == 0:
                 continue
@@ -121,12 +121,12 @@ class Trainer:
             train(tf.constant(offset), tf.constant(0), tf.constant(0))  # compiles: no measured second includes that
             first = 0
             while first < steps:
-                last = min(first + step_limit, steps)
+                last = min(next_stop(first) if next_stop else first + step_limit, steps)
                 started = time.perf_counter()
                 values = train(tf.constant(offset), tf.constant(first), tf.constant(last))
                 values = np.array([value.numpy()[first:last] for value in values])
                 seconds = time.perf_counter() - started
-                step_limit = steps_per_call or max(1, int(self.seconds_per_call * (last - first) / seconds))
+                step_limit = self.steps_per_call or max(1, int(self.seconds_per_call * (last - first) / seconds))
                 first = last
                 yield Segment((offset + last * size) / len(order), values, seconds)
 

@@ -20,7 +20,7 @@ PARAMETER_HELP = {
     "replicas": "numbers of replicas that share each batch",
     "sgd_learning_rate": "learning rate of SGD at the smallest batch size",
     "small_batch_size": "small batch size of the comparison",
-    "target_accuracy": "test accuracy at which training stops, in percent",
+    "target_accuracy": "accuracy that ends the training, in percent",
     "trial_learning_rate": "learning rate of the steps inside a trial",
     "trials": "number of trials, each with its own samples",
 }

@@ -37,18 +37,19 @@ TINY = {  # parameters with which a chapter runs on the tiny data set in a secon
     13: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
     14: {"large_batch_size": 32, "early_epochs": 1, "batch_sizes": (1, 2, 4, 8)},
     15: {"batch_sizes": (8, 32)},
-    16: {"batch_sizes": (4, 8, 32), "learning_rates": (0.03, 0.1), "target_accuracy": 50.0, "epochs": 9},
     17: {"batch_sizes": (8, 32), "epochs": 4},
+    16: {"batch_sizes": (4, 8, 32), "learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30},
     18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
     19: {"batch_size": 2, "epochs": 2},
     20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
-    22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 50.0, "epochs": 9},
+    22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 29},
 }
 TINY[29] = {"batch_sizes": (8, 32), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2}
 TINY[30] = {"samples": 48, "steps": 10}
 TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
 TINY[25] = {"small_batch_size": 8, "large_batch_size": 32, "learning_rates": (0.1, 0.3), "steps": 40}
-TINY[21] = TINY[16] | {"checkpoints": (32, 64), "branch_samples": 32}
+TINY[21] = {"batch_sizes": (4, 8, 32), "first_learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30}
+TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
 TINY[27] = {"batch_size": 16, "micro_batch_size": 4, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1}
 TINY[28] = {"batch_sizes": (1, 8), "samples_seen": 256, "label_noise": 0.2}
 TINY[28]["learning_rates"] = (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0)

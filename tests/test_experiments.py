@@ -28,9 +28,11 @@ from bstudy import (
     Sharpness,
     SingleBatches,
     StepNorms,
+    StepTime,
     Survival,
     Throughput,
     TimeToTarget,
+    TunedTimeToTarget,
     leaves,
     map_leaves,
     stack,
@@ -41,7 +43,8 @@ from bstudy.models import CNN, MLP, ModelSpec, find_model
 START = Recipe.sgd(16, 0.1, 1)
 TINY = [
     Recipe.sgd(16, 0.1, 1, record_norms=True).then(optimizer="adam", learning_rate=0.001),
-    TimeToTarget.sgd(16, 0.1, 5, 90),
+    TimeToTarget.sgd(16, 0.1, 20, 80),
+    TunedTimeToTarget.sgd(16, 0.1, 20, 80),
     GradientTrials(START, batch_sizes=(1, 3, 16), trials=2, samples=16),
     SingleBatches(START, batch_sizes=(1, 16), draws=5),
     StepNorms(START, batch_sizes=(1, 16), frozen=False),
@@ -59,6 +62,7 @@ TINY = [
     Survival(8, (0.1, 0.5), (0, 3), 20),
     Cost(16, passes=1),
     Throughput(16, seconds=0.01),
+    StepTime((8, 32), passes=1),
 ]
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
 TIMES += ("large_seconds", "accumulated_seconds", "small_seconds")
@@ -111,7 +115,18 @@ PINNED = {
         "final_train_loss": 0.6404294,
         "final_train_accuracy": 80.0,
     },
-    ("time_to_target", 3): {"steps": 7.0, "epochs": 1.96, "seconds": None},
+    ("time_to_target", 4): {"steps": 3.0, "epochs": 0.96},
+    ("tuned_time_to_target", 1): {
+        "rates": 1.660026,
+        "tried": 0.3166667,
+        "rate_steps": math.inf,
+        "train_steps": 2.0,
+        "first_steps": 3.0,
+        "first_epochs": 0.96,
+        "steps": 1.0,
+        "epochs": 0.32,
+        "learning_rate": 0.2,
+    },
     ("gradient_trials", 1): {
         "norm": 0.2774623,
         "cosine_to_smallest": 1.494338,
@@ -159,6 +174,7 @@ PINNED = {
         "gradient_bytes": 940.0,
         "activation_bytes": 4480.0,
     },
+    ("step_time", 1): {"step_seconds": None},
     ("throughput", 1): {"step_seconds": None, "memory": None},
 }
 KINDS = [getattr(bstudy, name) for name in bstudy.__all__]
@@ -209,7 +225,7 @@ def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_s
         (Recipe.sgd(64, 0.01, 30), MLP, 0, "7a5b6bb16e0bf295"),
         (Recipe.adam(64, 0.01, 30).then(batch_size=16), CNN, 1, "658f135c22772577"),
         (GradientTrials(START), ModelSpec("module:function", (("m.py", "d" * 64),), "e" * 64), 2, "a44ac0af2c4aea47"),
-        (TimeToTarget.sgd(64, 0.1, 10, 93), MLP, 0, "b81dfaebcdefd8ed"),
+        (TimeToTarget.sgd(64, 0.1, 10, 93), MLP, 0, "14f3d90f3577bfc3"),
     ],
 )
 def test_keys_stay_as_they_are(experiment, model, seed, key):

@@ -42,10 +42,10 @@ def test_each_batch_size_is_traced_once_for_an_optimizer(tiny, measure, get_trai
     assert [function.experimental_get_tracing_count() for function in functions] == [1, 1]
 
 
-def test_a_segment_ends_after_the_given_number_of_steps(tiny, get_trainer):
+def test_a_segment_ends_after_the_given_step(tiny, get_trainer):
     trainer = get_trainer(tiny)
     trainer.set_optimizer(learning_rate=0.01)
-    segments = list(trainer.train_epoch(epoch_permutation(50, 0, 0), 16, steps_per_call=2))
+    segments = list(trainer.train_epoch(epoch_permutation(50, 0, 0), 16, next_stop=lambda step: step + 2))
     assert [segment.values.shape for segment in segments] == [(1, 2), (1, 1), (1, 1)]
     assert [segment.progress for segment in segments] == pytest.approx([32 / 50, 48 / 50, 1])
 

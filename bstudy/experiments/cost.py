@@ -1,4 +1,4 @@
-"""Seconds and bytes of a batch size, each measured in a new process, so that none pays for what another has used."""
+"""Seconds and bytes of a batch size. Memory is measured in a new process: a process never returns all that it used."""
 
 import time
 from dataclasses import dataclass
@@ -8,14 +8,25 @@ import numpy as np
 from bstudy.backend import start, tf
 from bstudy.data import Dataset
 from bstudy.errors import BstudyError
-from bstudy.experiments.base import Experiment, Work, checked, one_of, positive_float, positive_int
+from bstudy.experiments.base import (
+    Experiment,
+    Work,
+    batch_size_tuple,
+    check_batch_size,
+    checked,
+    for_typical_sizes,
+    one_of,
+    positive_float,
+    positive_int,
+)
 from bstudy.experiments.recipe import Recipe
 from bstudy.processes import Child
 from bstudy.store import Result
-from bstudy.trainer import OptimizerSettings, Trainer, make_train_function
+from bstudy.trainer import SGD, OptimizerSettings, Trainer, epoch_permutation, make_train_function
 
 CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
 START_SECONDS = 7.0  # of a process with TensorFlow
+STEP_TIME_SAMPLES = 4096
 BATCH_SECONDS = 6e-4  # of evaluating a batch, besides its samples
 
 
@@ -182,6 +193,59 @@ class Throughput(_MeasuredInChild):
 
     def __str__(self):
         return f"{self.batch_size}: throughput with {self.optimizer}"
+
+
+@dataclass(frozen=True)
+class StepTime(Experiment):
+    """The seconds of a training step at several batch sizes, on the data set, in the process that trains.
+
+    Several sizes share a process, which is faster than Cost and Throughput: memory depends on what the process has used
+    before, but time does not.
+
+    Columns:
+        step_seconds: (batch sizes,) the median over passes of the mean seconds of a step of SGD.
+
+    Args:
+        batch_sizes: To measure.
+        passes: Over at most STEP_TIME_SAMPLES samples each.
+    """
+
+    KIND = "step_time"
+    EXCLUSIVE = True
+
+    batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
+    passes: int = checked(positive_int, default=5)
+
+    def samples(self, dataset: Dataset) -> int:
+        """Return the number of samples of a pass."""
+        return min(len(dataset.x_train), max(STEP_TIME_SAMPLES, self.batch_sizes[-1]))
+
+    def validate(self, dataset):
+        check_batch_size(self.batch_sizes[-1], dataset)
+
+    def work(self, dataset):
+        samples, total = self.samples(dataset), Work()
+        for size in self.batch_sizes:
+            one_pass = Work(samples, samples / size, programs=frozenset([(SGD, size, False, None)]))
+            total = total.plus(one_pass, times=self.passes)
+        return total
+
+    def table(self, run):
+        return for_typical_sizes("ms a step", self.batch_sizes, 1000 * run["step_seconds"])
+
+    def measure(self, context):
+        trainer, medians = context.trainer, []
+        order = epoch_permutation(self.samples(context.dataset), context.seed, 0)
+        for number, size in enumerate(self.batch_sizes):
+            yield number / len(self.batch_sizes), Result({}, progress=0.0)
+            trainer.set_weights(trainer.initial_weights(context.seed))
+            trainer.set_optimizer()
+            passes = [sum(part.seconds for part in trainer.train_epoch(order, size)) for _ in range(self.passes)]
+            medians.append(np.median(passes) / -(-len(order) // size))
+        yield 1.0, Result({"step_seconds": np.array(medians)})
+
+    def __str__(self):
+        return f"time of a step at {', '.join(map(str, self.batch_sizes))}"
 
 
 def memory_used() -> tuple[float, float]:
