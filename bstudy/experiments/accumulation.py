@@ -192,7 +192,9 @@ class AccumulationCost(Experiment):
             for name, (trainer, size) in ways.items():
                 trainer.set_weights(trainer.initial_weights(context.seed))
                 trainer.set_optimizer()
-                spent = sum(segment.seconds for segment in trainer.train_epoch(order, size, steps_per_call=len(order)))
+                spent = sum(
+                    segment.seconds for segment in trainer.train_epoch(order, size, next_stop=lambda _: len(order))
+                )
                 seconds[name].append(spent / len(order))
         outputs = sum(int(np.prod(layer.output.shape[1:])) for layer in plain.model.layers)
         weights = sum(int(np.prod(variable.shape)) for variable in plain.model.trainable_variables)

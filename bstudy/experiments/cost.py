@@ -14,7 +14,6 @@ from bstudy.experiments.base import (
     batch_size_tuple,
     check_batch_size,
     checked,
-    for_typical_sizes,
     one_of,
     positive_float,
     positive_int,
@@ -231,7 +230,8 @@ class StepTime(Experiment):
         return total
 
     def table(self, run):
-        return for_typical_sizes("ms a step", self.batch_sizes, 1000 * run["step_seconds"])
+        milliseconds = 1000 * run["step_seconds"]
+        return {f"ms a step, B = {size}": milliseconds[:, i] for i, size in enumerate(self.batch_sizes)}
 
     def measure(self, context):
         trainer, medians = context.trainer, []

@@ -49,7 +49,8 @@ class RateGrid(Experiment):
         learning_rates: Of the runs.
         optimizer: "sgd" or "adam".
         momentum: Of SGD.
-        beta_1, beta_2: Of Adam, whose epsilon is 1e-7.
+        beta_1: Of Adam, whose epsilon is 1e-7.
+        beta_2: Of Adam.
         samples: Of the whole training, with repetitions: a multiple of 16 times the batch size.
         label_noise: The fraction of training labels that are wrong, as in a Recipe. The test loss is that of equally
             noisy labels, in expectation; the test accuracy is that of the true ones.
