@@ -28,7 +28,7 @@ MAX_BYTES = 2**26  # of a file; a page has less than a megabyte
 MAX_SEEDS = 1000
 PARTS = {"chapter": int, "parameters": dict, "seeds": list, "dataset": dict, "model": dict, "runs": dict}
 PARTS |= {"versions": dict, "verdicts": list}
-UNRELATED = ("note", "versions", "measured_on")  # parts of a record that do not follow from its runs
+UNRELATED = ("note", "versions", "measured_on", "machines")  # parts of a record that do not follow from its runs
 # Of a column's largest value. Another machine rounds otherwise, and training amplifies that
 TOLERANCE = 0.01
 SHOWN = 60  # characters of a forged text

@@ -24,39 +24,39 @@ from bstudy.store import Result, Store
 from bstudy.terminal import show
 
 CHAPTERS = chapters()
-TINY = {  # parameters with which a chapter runs on the tiny data set in a second or two
-    0: {"batch_size": 8, "epochs": 2},
-    1: {"batch_sizes": (8, 16), "epochs": 2},
-    2: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
-    3: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
-    8: {"batch_sizes": (8, 32), "learning_rates": (0.01, 0.1), "epochs": 2},
-    9: {"batch_sizes": (8, 32), "learning_rates": (0.01, 0.1), "epochs": 2},
-    10: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
-    11: {"batch_size": 16, "epochs": 2},
-    12: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
-    13: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 2},
-    14: {"large_batch_size": 32, "early_epochs": 1, "batch_sizes": (1, 2, 4, 8)},
+TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny data set in a second or two
+    0: {"batch_size": 10, "epochs": 2},
+    1: {"batch_sizes": (10, 25), "epochs": 2},
+    2: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 2},
+    3: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 2},
+    8: {"batch_sizes": (10, 50), "learning_rates": (0.01, 0.1), "epochs": 2},
+    9: {"batch_sizes": (10, 50), "learning_rates": (0.01, 0.1), "epochs": 2},
+    10: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 2},
+    11: {"batch_size": 25, "epochs": 2},
+    12: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 2},
+    13: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 2},
+    14: {"large_batch_size": 50, "early_epochs": 1, "batch_sizes": (1, 2, 5, 10)},
     15: {"batch_sizes": (8, 32)},
-    17: {"batch_sizes": (8, 32), "epochs": 4},
-    16: {"batch_sizes": (4, 8, 32), "learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30},
-    18: {"batch_sizes": (1, 32), "batch_size": 16, "epochs": 1},
+    16: {"batch_sizes": (5, 10, 50), "learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30},
+    17: {"batch_sizes": (10, 50), "epochs": 4},
+    18: {"batch_sizes": (1, 32), "batch_size": 25, "epochs": 1},
     19: {"batch_size": 2, "epochs": 2},
-    20: {"small_batch_size": 8, "large_batch_size": 32, "epochs": 3, "replicas": (2,)},
-    22: {"batch_sizes": (4, 16), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 29},
+    20: {"small_batch_size": 10, "large_batch_size": 50, "epochs": 3, "replicas": (2,)},
+    21: {"batch_sizes": (5, 10, 50), "first_learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30},
+    22: {"batch_sizes": (5, 25), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 29},
+    23: {"batch_sizes": (1, 4, 16, 32), "learning_rates": (0.01, 0.02, 0.1, 0.2), "sample_counts": (16, 32)},
+    24: {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)},
+    25: {"small_batch_size": 10, "large_batch_size": 25, "learning_rates": (0.1, 0.3), "steps": 40},
+    26: {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "epochs": 60},
+    27: {"batch_size": 10, "micro_batch_size": 5, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1},
+    28: {"batch_sizes": (1, 8), "learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0), "label_noise": 0.2},
+    29: {"batch_sizes": (10, 50), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2},
+    30: {"samples": 48, "steps": 10},
 }
-TINY[29] = {"batch_sizes": (8, 32), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2}
-TINY[30] = {"samples": 48, "steps": 10}
-TINY[24] = {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)}
-TINY[25] = {"small_batch_size": 8, "large_batch_size": 32, "learning_rates": (0.1, 0.3), "steps": 40}
-TINY[21] = {"batch_sizes": (4, 8, 32), "first_learning_rate": 0.15, "target_accuracy": 80.0, "epochs": 30}
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
-TINY[27] = {"batch_size": 16, "micro_batch_size": 4, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1}
-TINY[28] = {"batch_sizes": (1, 8), "samples_seen": 256, "label_noise": 0.2}
-TINY[28]["learning_rates"] = (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0)
-TINY[23] = {"batch_sizes": (1, 4, 16, 32), "learning_rates": (0.01, 0.02, 0.1, 0.2), "sample_counts": (16, 32)}
 TINY[23] |= {"epochs": 2, "steps": 4}
-TINY[26] = {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "epochs": 60}
-TINY |= {number: {"large_batch_size": 32, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
+TINY[28] |= {"samples_seen": 256}
+TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
     pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in (1, 9, 16)))

@@ -72,6 +72,7 @@ def test_it_is_measured_again_if_it_is_not_stored(handin, check, home):
     assert check(handin()).outcome == "equal to the bit"
 
 
+@pytest.mark.slow
 def test_times_are_not_measured_again(check, tmp_path, tiny, lab):
     found = chapter(15)
     parameters = found.parameters | {"batch_sizes": (8, 32), "passes": 1}

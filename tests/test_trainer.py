@@ -35,10 +35,10 @@ def test_evaluation_is_the_same_in_batches_of_any_size(tiny, get_trainer):
 
 
 def test_each_batch_size_is_traced_once_for_an_optimizer(tiny, measure, get_trainer):
-    measure(Recipe.sgd(16, 0.1, 1))
-    measure(Recipe.sgd(16, 0.3, 2), seed=7)
+    measure(Recipe.sgd(30, 0.1, 1))
+    measure(Recipe.sgd(30, 0.3, 2), seed=7)
     trainer = get_trainer(tiny)
-    functions = [trainer.cached(make_train_function, trainer.settings, size, False, False) for size in (16, 2)]
+    functions = [trainer.cached(make_train_function, trainer.settings, size, False, False) for size in (30, 20)]
     assert [function.experimental_get_tracing_count() for function in functions] == [1, 1]
 
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from bstudy import options
 from bstudy.errors import BstudyError, printable
@@ -85,6 +84,8 @@ def check(paths, dataset, model, limit, jobs, quiet):
 
 def show(checked):
     """Print a table of checked files."""
+    from rich.text import Text
+
     from bstudy.handin import MARKS
     from bstudy.terminal import WIDTH, new_console, new_table
 
