@@ -49,9 +49,9 @@ The four sizes lie on the hyperbola, with B_crit about 80 in the geometric mean:
 1024 above it. From 256 to 1024 the batch grows 4-fold, the steps stay the same, and nearly all added samples are
 wasted.
 
-The steps fall because a step with less noise can be longer. From 16 to 256 the best rate grows from 0.2 to 0.6 on
-average; whether the best one at 1024 is larger than at 16 is not decided. At *one* rate, 0.2, the step cannot grow. It
-is as good as tuning at 16, but stays at 50 steps from 256 on: gradient descent at that rate has no fewer.
+The steps fall because a step with less noise can be longer: from 16 to 256 the best rate grows from 0.2 to 0.6 on
+average. At 1024 it is the same as at 256, near the limit of stability. At *one* rate, 0.2, the step cannot grow. It is
+as good as tuning at 16, but stays at 50 steps from 256 on: gradient descent at that rate has no fewer.
 
 At 16 the three seeds take 121 to 212 steps. A test set of 360 samples crosses 97.5 % when nine are left wrong, and at
 small batches this is a matter of luck. So two claims on the small end remain undecided with three seeds.
