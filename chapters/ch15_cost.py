@@ -33,15 +33,17 @@ which does not include the compiler.
 ## Explanation
 
 On digits and two processor cores an epoch takes 0.10 to 0.17 seconds at batch size 16, in two runs on two days, and
-0.06 to 0.07 from 256 on. Up to there, samples share the overhead of a step, which reads and writes 1.1 million weights. From there on only the arithmetic is left. A GPU computes thousands of products at once and idles at small
+0.06 to 0.07 from 256 on. Up to there, samples share the overhead of a step, which reads and writes 1.1 million
+weights. From there on only the arithmetic is left. A GPU computes thousands of products at once and idles at small
 batches, so its t₀ / t₁ is far larger: the article's factor of 2.8 is possible there, and is not reached here.
 
 Memory grows with the batch on digits, from about 75 MB at 16 to about 110 MB at 1024. The slope is about 35 kB per
 sample, where the formula has 17 for the outputs and their gradients; the program holds further copies. But the larger
 part, about 75 MB, does not depend on the batch, and 70 % of it is reached before the first step: that is the compiler,
-at 55 MB whatever the batch is. The weights were there before, their gradients need 5 MB, and the rest are buffers of the
-process. On a GPU the compiler works in the memory of the host. So there, and with larger models, the outputs dominate
-sooner, and the article's comparison table, with twice the memory for twice the batch, is possible for outputs alone.
+at 55 MB whatever the batch is. The weights were there before, their gradients need 5 MB, and the rest are buffers of
+the process. On a GPU the compiler works in the memory of the host. So there, and with larger models, the outputs
+dominate sooner, and the article's comparison table, with twice the memory for twice the batch, is possible for outputs
+alone.
 
 Tables G and D are impossible for one model on any machine: a larger batch has more outputs to store and nothing less,
 and no weight of this network depends on the batch.
