@@ -129,8 +129,10 @@ def figure(runs, fig):
         sizes, values = stack(runs["cost"], value)
         mean, half = stats.confidence_interval(values)
         names = [f"B = {size}\n{number:.2g}" for size, number in zip(sizes, mean, strict=True)]
-        axes.bar(names, mean, color=[plots.color(size) for size in sizes], width=0.6)
-        interval = axes.errorbar(names, mean, half, color="gray", linestyle="", elinewidth=2)
+        places = range(len(sizes))
+        axes.bar(places, mean, color=[plots.color(size) for size in sizes], width=0.6)
+        interval = axes.errorbar(places, mean, half, color="gray", marker="o", markersize=4, linestyle="", elinewidth=2)
+        axes.set_xticks(places, labels=names)
         plots.note(interval.lines[2][0], plots.SEEDS_BAND)
         axes.set(title=title, ylim=(0, None))
         axes.grid(axis="x", visible=False)

@@ -120,11 +120,7 @@ import numpy as np
 from bstudy import Branching, StepTime, TunedTimeToTarget, claim, geometric_mean, largest_tolerated, plots, stack, stats
 
 PART = "VIII. Choosing"
-HELP = {
-    "first_learning_rate": "learning rate at which the search of the best one begins",
-    "checkpoints": "samples seen at the checkpoints, besides the start",
-    "branch_samples": "samples that each branch sees",
-}
+HELP = {"first_learning_rate": "learning rate at which the search of the best one begins"}
 TOLERANCE = 0.1  # the loss of a branch may be higher by this fraction
 STEPS_OF_A_BRANCH = 2  # at least
 SHOWN_RATIOS = 0.8, 3.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bstudy import Recipe
-from bstudy.trainer import OptimizerSettings, epoch_permutation, make_train_function, weights_of
+from bstudy.trainer import OptimizerSettings, Trainer, epoch_permutation, make_train_function, weights_of
 
 
 def test_a_step_returns_the_loss_and_gradients_before_it(tiny, get_trainer, numpy_gradients):
@@ -34,11 +34,12 @@ def test_evaluation_is_the_same_in_batches_of_any_size(tiny, get_trainer):
         assert accuracy == 100 * np.mean(logits.argmax(1) == tiny.y_test)
 
 
-def test_each_batch_size_is_traced_once_for_an_optimizer(tiny, measure, get_trainer):
-    measure(Recipe.sgd(30, 0.1, 1))
-    measure(Recipe.sgd(30, 0.3, 2), seed=7)
-    trainer = get_trainer(tiny)
-    functions = [trainer.cached(make_train_function, trainer.settings, size, False, False) for size in (30, 20)]
+def test_each_batch_size_is_traced_once(tiny):
+    trainer = Trainer(tiny)
+    for seed, learning_rate in enumerate((0.1, 0.3)):
+        trainer.set_optimizer(learning_rate=learning_rate)
+        assert list(trainer.train_epoch(epoch_permutation(50, seed, 0), 16))
+    functions = [trainer.cached(make_train_function, trainer.settings, size, False, False) for size in (16, 2)]
     assert [function.experimental_get_tracing_count() for function in functions] == [1, 1]
 
 
