@@ -244,7 +244,7 @@ def verdicts(runs):
     text = "Before the target, it is within a factor of 4 of B_crit, fitted to the steps of chapter 16."
     early = np.exp(np.mean(np.log(critical), axis=1, where=before))
     yield claim(text, stats.ratio(early, fitted), above=1 / 4, below=4, scale="log")
-    near = np.clip(np.sqrt(fitted * t_0 / t_1), sizes[0], sizes[-1])
+    near = np.clip(np.sqrt(fitted * np.maximum(t_0 / t_1, 1e-9)), sizes[0], sizes[-1])  # the fit of t₀ may be 0
     off = np.abs(np.log(sizes) - np.log(near)[:, None])
     ratio = stats.value_at_minimum(stats.ratio_to_minimum(steps * step_seconds), off)
     text = "The batch size nearest to √(B_crit t₀ / t₁) takes at most 1.5 times the shortest time."

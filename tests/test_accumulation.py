@@ -34,6 +34,7 @@ def test_each_sample_of_a_batch_counts_the_same(tiny, small_model, get_trainer, 
         weights = [weight - 0.1 * gradient for weight, gradient in zip(weights, mean, strict=True)]
 
 
+@pytest.mark.slow
 def test_with_batch_normalization_they_are_not(tiny, measure):
     one, two, micro = (measure(Accumulation(16, size, 0.1, 2, "normalized")).columns for size in (16, 20, 4))
     np.testing.assert_array_equal(one["loss"], two["loss"])

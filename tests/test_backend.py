@@ -115,6 +115,7 @@ def test_a_tensorflow_that_cannot_be_imported_is_reported(train, tmp_path, error
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_tensorflow_configured_by_the_program_is_reported(train):
     done = train("import tensorflow as tf; tf.constant(1) + 1\n")
     assert done.returncode == 1

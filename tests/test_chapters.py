@@ -109,7 +109,11 @@ def store_made_up_cost(experiment, lab):
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 
 
-@pytest.fixture(scope="module", params=CHAPTERS, ids=lambda chapter: chapter.name)
+QUICK = (0, 1, 7, 13, 16, 18, 21, 25, 28)  # chapters with measurements of all kinds; the others take minutes
+EACH = [pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in QUICK)) for chapter in CHAPTERS]
+
+
+@pytest.fixture(scope="module", params=EACH, ids=lambda chapter: chapter.name)
 def chapter(request):
     return request.param
 
@@ -119,6 +123,7 @@ def page(chapter, make_lab):
     return build_tiny(chapter, make_lab(2))
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
 def test_its_text_teaches(chapter):
     text = chapter.text
     assert chapter.question.endswith("?")
@@ -148,6 +153,7 @@ def test_its_answer_is_a_title_of_two_lines(chapter, page, monkeypatch):
         assert title.endswith(".")
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
 def test_its_code_takes_no_label_apart(chapter):
     calls = [node.func for node in ast.walk(ast.parse(inspect.getsource(chapter.module))) if isinstance(node, ast.Call)]
     called = {getattr(function, "id", getattr(function, "attr", "")) for function in calls}

@@ -134,6 +134,7 @@ def assert_same_results(one, two, assert_same_bits):
             assert_same_bits(two.read(key, state=True), one.read(key, state=True))
 
 
+@pytest.mark.slow
 def test_two_workers_measure_the_bits_of_one_process(
     two_workers, tiny, tmp_path, shared_trainers, assert_same_bits, capsys
 ):

@@ -146,7 +146,8 @@ def is_running(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_parent_is_stopped_or_killed_all_processes_end_with_a_checkpoint(
     tiny, tiny_file, tmp_path, home, number
 ):

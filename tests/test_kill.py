@@ -102,6 +102,7 @@ def kill_repeatedly(folder, words, kills, signals=SIGNALS):
     return ended, checkpoints
 
 
+@pytest.mark.slow
 def test_a_few_kills_cost_nothing(tmp_path, tiny_file):
     words = ["train", "--batch-size", "10", "--learning-rate", "0.001", "--epochs", "60", "--then", "batch_size=25"]
     words += ["--dataset", str(tiny_file)]

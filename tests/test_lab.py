@@ -83,6 +83,7 @@ def test_more_trials_extend_fewer(lab, monkeypatch):
     np.testing.assert_array_equal(few["norm"], many["norm"][:, :, :2])
 
 
+@pytest.mark.slow
 def test_a_result_of_two_replicas_does_not_answer_for_one(lab):
     two = lab(devices=2).run(START)
     assert two.metadata[0]["replicas"] == 2

@@ -380,6 +380,7 @@ def test_what_a_model_prints_goes_to_stderr(bstudy, tmp_path, tiny_file):
         assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_model_prints_does_not_disturb_a_measurement_in_a_process_of_its_own(tiny, write_module, capfd):
     write_module("user", OWN + PRINTING)
     run = Lab(tiny, 1, quiet=True, model="user:prints").run(Cost(8, passes=1))

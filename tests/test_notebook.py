@@ -104,7 +104,10 @@ def code_of(number):
     return [text for text in sources(notebook_of(number), "code")[1:] if re.search(r"^(from|import|def|class|@)", text)]
 
 
-@pytest.mark.parametrize("found", chapters(), ids=lambda found: found.name)
+EACH = [pytest.param(found, marks=[pytest.mark.slow] * (found.number % 4 > 0)) for found in chapters()]
+
+
+@pytest.mark.parametrize("found", EACH, ids=lambda found: found.name)
 def test_the_code_of_every_chapter_works_in_the_order_of_the_cells(found):
     record = json.loads((FIGURES / f"{found.name}.json").read_text(encoding="utf-8"))
     runs = report.runs_from_record(found, record)
