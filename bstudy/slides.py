@@ -49,6 +49,7 @@ def write_pptx(pages: Sequence[Report], file: Any) -> None:
     """Write a presentation of PowerPoint, which other programs open too."""
     try:
         from pptx import Presentation
+        from pptx.enum.text import PP_ALIGN
         from pptx.util import Inches, Pt
     except ImportError:
         raise BstudyError("slides as .pptx need python-pptx: pip install 'bstudy[slides]', or write a .pdf") from None
@@ -64,15 +65,15 @@ def write_pptx(pages: Sequence[Report], file: Any) -> None:
         paragraph = box.text_frame.paragraphs[0]
         paragraph.text, paragraph.font.size, paragraph.font.bold = text, Pt(size), bold
 
-    add_text(first, TITLE, 2.4, 1, 40, bold=True)
-    add_text(first, subtitle(pages), 3.6, 1, 20)
+    add_text(first, TITLE, 2.2, 1.4, 36, bold=True)
+    add_text(first, subtitle(pages), 3.8, 1, 20)
     title_only = deck.slide_layouts[5]
     for page in pages:
         slide = deck.slides.add_slide(title_only)
         place(slide.shapes.title, Inches, 0.4, 0.2, WIDTH - 0.8, 1.2)
         slide.shapes.title.text = page.headline
         paragraph = slide.shapes.title.text_frame.paragraphs[0]
-        paragraph.font.size, paragraph.font.bold = Pt(26), True
+        paragraph.font.size, paragraph.font.bold, paragraph.alignment = Pt(24), True, PP_ALIGN.LEFT
         image, words = draw(page)
         picture = slide.shapes.add_picture(io.BytesIO(image), Inches(0.4), Inches(1.45), height=Inches(FIGURE_HEIGHT))
         picture.left = (deck.slide_width - picture.width) // 2
