@@ -15,6 +15,7 @@ PARAMETERS = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
 
 def test_a_cost_is_measured_and_predicted(measure, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # of what AutoGraph writes
     columns = measure(Cost(16, passes=3)).columns
     assert list(tmp_path.iterdir()) == []  # AutoGraph's files are deleted
     assert columns["seconds"].shape == (3,)

@@ -151,6 +151,7 @@ def test_two_workers_measure_the_bits_of_one_process(
     assert shown[-1].startswith("[4/4] 2 workers: ")
 
 
+@pytest.mark.slow
 def test_a_task_notices_that_nobody_wants_it_any_more(dask, tmp_path):
     """Guards what `measure` reads of Dask's worker, which is not in its documentation."""
     from distributed import Client

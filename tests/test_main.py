@@ -101,7 +101,7 @@ def test_an_import_that_fails_is_reported(with_module, error, reason):
 def test_no_temporary_file_stays(with_module, tmp_path):
     folder = tmp_path / "temporary"
     folder.mkdir()
-    program = "import tempfile; print(tempfile.mkstemp()[1]); raise MemoryError"
+    program = "import tempfile; print(tempfile.mkstemp()[1], flush=True); raise MemoryError"
     done = with_module("filelock", program, "results", TMPDIR=str(folder))
     assert done.stdout.startswith(str(folder))
     assert done.stderr == "bstudy: too little memory, or an incomplete installation (MemoryError: )\n"

@@ -22,6 +22,7 @@ def answer(connection):
 def print_much(connection):
     for number in range(10**5):
         print("line", number)
+    sys.stdout.flush()
     connection.send("printed")
     sys.exit("the last line")
 
