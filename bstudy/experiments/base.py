@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,12 +55,19 @@ def below_one(name: str, value: Any) -> float:
     return float(value)
 
 
-def batch_size_tuple(name: str, values: Iterable) -> tuple[int, ...]:
-    """Return the batch sizes in ascending order, each once."""
-    sizes = tuple(sorted({positive_int(name, value, MAX_BATCH_SIZE) for value in values}))
-    if not sizes:
-        raise InvalidInput(f"{name} must hold at least one batch size")
-    return sizes
+def ascending(check: Callable, what: str = "number") -> Callable:
+    """Return a check of several values, each by `check`: it returns them in ascending order, each once."""
+
+    def check_all(name, values):
+        found = tuple(sorted({check(name, value) for value in values}))
+        if not found:
+            raise InvalidInput(f"{name} must hold at least one {what}")
+        return found
+
+    return check_all
+
+
+batch_size_tuple = ascending(partial(positive_int, maximum=MAX_BATCH_SIZE), "batch size")
 
 
 def check_batch_size(batch_size: int, dataset: Dataset) -> None:

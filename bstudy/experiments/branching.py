@@ -1,6 +1,5 @@
 """The critical batch size, measured directly by branches of a training, and the gradient noise at the same points."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,15 @@ import numpy as np
 from bstudy import stats
 from bstudy.backend import tf
 from bstudy.errors import InvalidInput
-from bstudy.experiments.base import Experiment, Work, batch_size_tuple, check_batch_size, checked, positive_int
+from bstudy.experiments.base import (
+    Experiment,
+    Work,
+    ascending,
+    batch_size_tuple,
+    check_batch_size,
+    checked,
+    positive_int,
+)
 from bstudy.experiments.noise_scale import noise_estimates, squared_norm
 from bstudy.experiments.recipe import TRAIN_EVAL_SAMPLES, rounded_rate
 from bstudy.store import Result
@@ -17,12 +24,9 @@ from bstudy.trainer import Trainer, epoch_permutation, loss_and_gradients, take_
 NOISE_STEPS_PER_CALL = 20  # a compiled call cannot be interrupted
 
 
-def checkpoint_tuple(name: str, values: Iterable) -> tuple[int, ...]:
-    """Return the checkpoints in ascending order, each once; 0 is the start."""
-    points = tuple(sorted({0 if value == 0 else positive_int(name, value) for value in values}))
-    if not points:
-        raise InvalidInput(f"{name} must hold at least one number of samples")
-    return points
+def checkpoint(name: str, value: int) -> int:
+    """Return a number of samples seen, if it is a whole number; 0 is the start."""
+    return 0 if value == 0 else positive_int(name, value)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Branching(Experiment):
 
     batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
     learning_rate: float = checked(rounded_rate)
-    checkpoints: tuple[int, ...] = checked(checkpoint_tuple)
+    checkpoints: tuple[int, ...] = checked(ascending(checkpoint, "number of samples"))
     samples: int = checked(positive_int)
     repeats: int = checked(positive_int, default=2)
     noise_steps: int = checked(positive_int, default=100)

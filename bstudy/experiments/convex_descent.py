@@ -9,6 +9,7 @@ from bstudy.errors import InvalidInput
 from bstudy.experiments.base import (
     Experiment,
     Work,
+    ascending,
     batch_size_tuple,
     check_batch_size,
     checked,
@@ -22,10 +23,6 @@ SAMPLES, DIRECTIONS = 2000, 20  # of the training set, at most
 RELAXATIONS = 40  # a run lasts this many times 1 / (η penalty), the slowest time constant; its second half counts
 SECONDS_PER_STEP = 5e-5
 DIVERGED = 1e30  # a squared distance
-
-
-def rates(name: str, values: tuple) -> tuple[float, ...]:
-    return tuple(sorted({positive_float(name, value) for value in values}))
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class ConvexDescent(Experiment):
     KIND = "convex_descent"
 
     batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
-    learning_rates: tuple[float, ...] = checked(rates)
+    learning_rates: tuple[float, ...] = checked(ascending(positive_float))
     order: str = checked(one_of("independent", "permutation"), default="independent")
     penalty: float = checked(positive_float, default=0.1)
     samples: int = checked(positive_int, default=SAMPLES)

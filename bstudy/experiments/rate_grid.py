@@ -9,6 +9,7 @@ from bstudy.errors import InvalidInput
 from bstudy.experiments.base import (
     Experiment,
     Work,
+    ascending,
     below_one,
     check_batch_size,
     checked,
@@ -24,11 +25,6 @@ POINTS = 16  # of evaluation
 EPSILON = 1e-7
 WARMUP = 0.05  # of the steps, if the rate is scheduled
 SECONDS_PER_STEP = 2e-5  # of one run, and 1e-9 for each of its weights
-
-
-def rates(name: str, values: tuple) -> tuple[float, ...]:
-    """Return the learning rates in ascending order, each once."""
-    return tuple(sorted({positive_float(name, value) for value in values}))
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class RateGrid(Experiment):
     KIND = "rate_grid"
 
     batch_size: int = checked(positive_int)
-    learning_rates: tuple[float, ...] = checked(rates)
+    learning_rates: tuple[float, ...] = checked(ascending(positive_float))
     optimizer: str = checked(one_of("sgd", "adam"), default="sgd")
     momentum: float = checked(below_one, default=0.0)
     beta_1: float = checked(below_one, default=0.9)

@@ -1,32 +1,17 @@
 """Survival: which learning rates a short training survives, with warm-ups of several lengths."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 
 from bstudy.errors import InvalidInput
-from bstudy.experiments.base import Experiment, Work, check_batch_size, checked, positive_float, positive_int
+from bstudy.experiments.base import Experiment, Work, ascending, check_batch_size, checked, positive_float, positive_int
 from bstudy.experiments.recipe import warmup
 from bstudy.experiments.sharpness import PRODUCTS, TOLERANCE, flatten, lanczos, make_hessian_product, unflatten
 from bstudy.store import Result
 from bstudy.trainer import SGD, Trainer, epoch_permutation, loss_and_gradients, train_subset
 
 SAMPLES = 512  # of the training set, at most, for the final loss and the sharpness
-
-
-def ascending(check: Callable, name: str, values: Iterable) -> tuple:
-    """Return the checked values in ascending order, each once."""
-    values = tuple(sorted({check(name, value) for value in values}))
-    if not values:
-        raise InvalidInput(f"{name} must hold at least one number")
-    return values
-
-
-def ascending_field(check: Callable) -> Any:
-    return checked(partial(ascending, check))
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,8 @@ class Survival(Experiment):
     KIND = "survival"
 
     batch_size: int = checked(positive_int)
-    learning_rates: tuple[float, ...] = ascending_field(positive_float)
-    warmup_steps: tuple[int, ...] = ascending_field(warmup)
+    learning_rates: tuple[float, ...] = checked(ascending(positive_float))
+    warmup_steps: tuple[int, ...] = checked(ascending(warmup))
     steps: int = checked(positive_int)
     kernel_scale: float = checked(positive_float, default=1.0)
 
