@@ -1,5 +1,7 @@
 from . import plots as plots
 from . import stats as stats
+from .advice.measure import advise as advise
+from .advice.page import Advice as Advice
 from .claims import Claim as Claim
 from .claims import Claims as Claims
 from .claims import claim as claim

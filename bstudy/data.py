@@ -86,9 +86,9 @@ def load(name: str | Path = "digits") -> Dataset:
     if name == "digits":
         return standardize(name, *_digits())
     if name in NAMES:
-        return standardize(name, *_read(_download(name)))
+        return standardize(name, *read_npz(_download(name)))
     path = Path(os.path.expanduser(name))
-    return standardize(path.stem, *_read(path))
+    return standardize(path.stem, *read_npz(path))
 
 
 def _digits():
@@ -137,11 +137,12 @@ def _download_with_keras(connection, name, path):
         connection.send(str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
 
 
-def _read(path: Path) -> list[np.ndarray]:
+def read_npz(path: Path, needs_test: bool = True) -> list[np.ndarray]:
     """Return the four arrays of an `.npz` file, without pickle. A file that declares too much is not read.
 
     All is read from one descriptor, with checksums: if the file is replaced or changed meanwhile, the arrays are those
-    of the old file, or it is refused.
+    of the old file, or it is refused. Unless it needs a test set of labels, two arrays are enough, and labels may be
+    any numbers.
     """
 
     def refuse(reason):
@@ -150,16 +151,17 @@ def _read(path: Path) -> list[np.ndarray]:
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if missing := [name for name in ARRAYS if name not in names]:
+            wanted = ARRAYS if needs_test or {*ARRAYS[2:]} & {*names} else ARRAYS[:2]
+            if missing := [name for name in wanted if name not in names]:
                 shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
                 refuse(f"it has no {' and no '.join(missing)} (it has {shown or 'nothing'})")
-            needed = sum(_bytes_needed(archive, name) for name in ARRAYS)
+            needed = sum(_bytes_needed(archive, name) for name in wanted)
             if needed > MAX_BYTES:
                 refuse(
                     f"it needs {needed / 2**30:,.1f} GiB of memory; use one that needs {MAX_BYTES / 2**30:.1f} or less"
                 )
             arrays = {}
-            for name in ARRAYS:
+            for name in wanted:
                 with archive.open(f"{name}.npy") as member:
                     arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
     except DataError:
@@ -175,9 +177,10 @@ def _read(path: Path) -> list[np.ndarray]:
     except Exception as error:  # anything that zipfile and NumPy make of another kind of file
         refuse(str(error).splitlines()[0] if str(error) else type(error).__name__)
     for name, array in arrays.items():
-        kinds, wanted = ("biuf", "numbers") if name[0] == "x" else ("iu", "whole numbers (an integer type)")
+        has_any = name[0] == "x" or not needs_test
+        kinds, described = ("biuf", "numbers") if has_any else ("iu", "whole numbers (an integer type)")
         if array.dtype.kind not in kinds:
-            refuse(f"{name} must hold {wanted}, not {array.dtype}")
+            refuse(f"{name} must hold {described}, not {array.dtype}")
     return list(arrays.values())
 
 

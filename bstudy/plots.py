@@ -40,8 +40,12 @@ def color(batch_size: float) -> str:
 
     Roles, optimizers and times have the blues and greens of the style's color cycle.
     """
+    return shade(min(1.0, np.log2(batch_size) / np.log2(LARGEST_COLORED)))
+
+
+def shade(position: float) -> str:
+    """Return a color on the scale of the batch sizes, from 0, purple, to 1, orange."""
     is_dark = sum(to_rgb(matplotlib.rcParams["figure.facecolor"])) < 1.5
-    position = min(1.0, np.log2(batch_size) / np.log2(LARGEST_COLORED))
     low, high = (0.3, 0.88) if is_dark else (0.0, 0.8)
     return to_hex(matplotlib.colormaps["plasma"](low + (high - low) * position))
 

@@ -151,12 +151,7 @@ def try_model(name: str, build: Callable[[int], "keras.Model"], x: np.ndarray) -
         log.warning("The initial weights of %s do not depend on the seed; only the order of the samples does.", name)
     if first.compiled:
         log.warning("The model %s is compiled, but bstudy trains it with its own optimizer and loss.", name)
-    try:
-        returns_probabilities = _returns_probabilities(first, other, x)
-    except Exception as error:  # of a layer of the user's
-        refuse(name, f"for {len(x)} samples it raised {in_one_line(error)}")
-    if returns_probabilities:
-        refuse(name, "it ends in probabilities; it must end in logits, a last layer without an activation")
+    check_logits(name, first, other, x)
     if first.losses:
         refuse(name, "it adds losses of its own (a regularizer, or add_loss), which bstudy would not minimize")
     architecture, same = (_architecture(model) for model in (first, again))
@@ -164,6 +159,16 @@ def try_model(name: str, build: Callable[[int], "keras.Model"], x: np.ndarray) -
     for variable in first.variables:
         digest.update(variable.numpy().tobytes())
     return digest.hexdigest(), _has_xla(first, x)
+
+
+def check_logits(name: str, model: "keras.Model", other: "keras.Model", x: np.ndarray) -> None:
+    """Raise InvalidInput if a network fails on these samples, or returns probabilities; `other` is overwritten."""
+    try:
+        returns_probabilities = _returns_probabilities(model, other, x)
+    except Exception as error:  # of a layer of the user's
+        refuse(name, f"for {len(x)} samples it raised {in_one_line(error)}")
+    if returns_probabilities:
+        refuse(name, "it ends in probabilities; it must end in logits, a last layer without an activation")
 
 
 def _has_xla(model, x):

@@ -1,123 +1,310 @@
-"""The advice: from known speeds and noise scales to a batch size, and the command from beginning to end."""
+"""The advice for models of several kinds: what it trains is what Keras trains, and what it says and refuses."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bstudy import Throughput, plots
-from bstudy.advise import Advice, ShortTraining, Speed, advise
+from bstudy import advise, plots
+from bstudy.advice.data import make_arrays, read_arrays
+from bstudy.advice.measure import read_goal
+from bstudy.advice.measured import Speed
+from bstudy.advice.model import find_network
+from bstudy.advice.problem import KerasProblem, has_risen
+from bstudy.advice.search import Setting
+from bstudy.backend import keras, start
 from bstudy.cli import main
-from bstudy.errors import InvalidInput
-from bstudy.lab import Lab
-from bstudy.models import MLP
-from bstudy.store import Result
+from bstudy.errors import DataError, InvalidInput
+from bstudy.trainer import epoch_permutation
 
-SIZES = np.array([16, 32, 64, 128, 256, 512, 1024])
-LIMITED = """
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(160, 6)).astype(np.float32)
+WORDS = RANDOM.integers(0, 50, (160, 6))
+CLASSES = (X[:, 0] + 0.3 * RANDOM.normal(size=160) > 0).astype(np.int64)
+MODULE = """
 import keras
+import numpy as np
 
-class Narrow(keras.layers.Layer):
-    def call(self, x):
-        if x.shape[0] == 64:
-            raise MemoryError("no room for 64")
-        return x
+def table():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 5))
+    return x, np.stack([x[:, 0] + x[:, 1], x[:, 2]], axis=1)
 
-def limited(input_shape, classes):
-    return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), Narrow(),
-                             keras.layers.Dense(classes)])
+def one():
+    return 3
+
+def failing():
+    raise KeyError("nothing")
+
+def compiled():
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100), momentum=0.9), "mse")
+    return model
 """
 
 
-@pytest.fixture
-def make_advice(tiny):
-    """make_advice(early, late, optimizer) is for a machine on which a step takes the time of 64 samples more."""
-
-    def make(early=256.0, late=256.0, optimizer="sgd"):
-        scales = np.array([early, late])
-        intervals = np.stack([0.9 * scales, 1.1 * scales], axis=1)
-        speed = Speed(SIZES, 1e-5 * (64 + SIZES), np.full(7, np.nan), "No larger batch fits the training set.")
-        return Advice(tiny, MLP, optimizer, speed, ShortTraining(50, 0.1, scales, intervals), 100.0)
-
-    return make
+@pytest.fixture(scope="module", autouse=True)
+def started():
+    start()
 
 
-def test_the_time_is_shortest_between_the_limits_of_machine_and_gradient(make_advice):
-    advice = make_advice()
-    time = (1 + 256 / SIZES) * (64 + SIZES)
-    assert advice.batch_size == 128  # √(64 · 256), as exercise 2 of chapter 21 shows
-    assert advice.range == (64, 256)
-    np.testing.assert_allclose(advice.relative_time(256.0), time / time.min())
+def compiled(*layers, inputs=(6,), loss="mse", optimizer=None, **settings):
+    model = keras.Sequential([keras.Input(inputs), *layers])
+    model.compile(optimizer or keras.optimizers.SGD(0.1), loss, **settings)
+    return model
 
 
-def test_small_batches_are_best_without_noise_and_large_ones_with_only_noise(make_advice):
-    assert make_advice(1.0, 1.0).batch_size == 16
-    assert make_advice(np.inf, np.inf).batch_size == 1024
-    assert make_advice(256.0, np.inf).batch_size == 128
-    assert make_advice(256.0, np.inf).range == (64, 1024)
+def rich_model():
+    layers = keras.layers
+    parts = [layers.Dense(8, "relu", kernel_regularizer="l2"), layers.BatchNormalization(), layers.Dense(1)]
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.1, global_clipnorm=0.5)
+    return compiled(*parts, loss="huber", optimizer=optimizer)
 
 
-def test_the_learning_rate_follows_the_batch_size_only_below_the_noise_scale(make_advice):
-    assert make_advice(1e6, 1e6).learning_rate(128) == pytest.approx(0.4)
-    assert make_advice(1e6, 1e6, "adam").learning_rate(128) == pytest.approx(0.2)
-    assert make_advice(1.0, 1.0).learning_rate(1024) == pytest.approx(0.1)
-    assert make_advice().learning_rate(32) == 0.1
+def test_its_steps_are_those_of_keras():
+    y = X[:, :1] * 2
+    mine, theirs = rich_model(), rich_model()
+    theirs.set_weights(mine.get_weights())
+    problem = KerasProblem(find_network(mine, make_arrays("data", X, y, X, y)), lambda: math.inf)
+    run = problem.start(Setting(32, 0.03), 7)
+    losses = run.train(8)
+    theirs.optimizer.learning_rate = 0.03
+    order = np.concatenate([epoch_permutation(160, 7, epoch) for epoch in range(2)])
+    for step in range(8):
+        rows = order[32 * step : 32 * step + 32]
+        theirs.train_on_batch(X[rows], y[rows])
+    for found, expected in zip(mine.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert np.isfinite(losses).all()
+    assert run.loss() == pytest.approx(theirs.evaluate(X, y, verbose=0), rel=1e-4)
 
 
-def test_its_page_says_why_and_how_sure_it_is(make_advice, capsys):
-    make_advice(64.0, 1024.0).show([])
-    page = " ".join(capsys.readouterr().out.split())
-    assert "Use a batch size of 64; 32 to 512 are about as good." in page
-    assert "shortest at 64 early, and at 256 later" in page
-    assert "the batch size could grow too" in page
-    assert "noise scale is 64 (95 % interval 58 to 70) early" in page
+def test_two_trainings_in_turn_are_as_one_after_the_other():
+    problem = KerasProblem(find_network(rich_model(), make_arrays("data", X, X[:, :1])), lambda: math.inf)
+    together = [problem.start(Setting(16, rate), 0) for rate in (0.01, 0.1)]
+    for _ in range(3):
+        for run in together:
+            run.train(5)
+    alone = problem.start(Setting(16, 0.01), 0)
+    alone.train(15)
+    assert together[0].loss() == alone.loss()
 
 
-def test_a_noise_scale_that_cannot_be_measured_is_doubtful(make_advice):
-    advice = make_advice(np.inf, np.inf)
-    assert "too large to measure early" in " ".join(advice.reasons())
-    assert "to a factor of two at best" in " ".join(advice.doubts())
+def test_the_noise_scale_is_that_of_a_known_gradient():
+    """For y = w x at w = 0 the gradient of a sample is −2 x y; its mean and variance are known."""
+    x = np.random.default_rng(1).normal(size=(4096, 1)).astype(np.float32)
+    y = x + np.random.default_rng(2).normal(size=(4096, 1)).astype(np.float32)
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    problem = KerasProblem(
+        find_network(compiled(dense, inputs=(1,)), make_arrays("data", x, y, x, y)), lambda: math.inf
+    )
+    found = problem.noise_scale(problem.start(Setting(128, 1e-9), 0))
+    gradients = -2 * x * y
+    assert found == pytest.approx(gradients.var() / gradients.mean() ** 2, rel=0.15)
 
 
-def test_its_figure_and_its_json_have_both_times(make_advice):
+def test_the_edge_of_stability_of_a_line_is_two_over_its_curvature():
+    x = np.ones((256, 1), np.float32)
+    arrays = make_arrays("data", x, x + 0.1 * RANDOM.normal(size=x.shape), x, x)
+    model = compiled(keras.layers.Dense(1, use_bias=False), inputs=(1,))
+    problem = KerasProblem(find_network(model, arrays), lambda: math.inf)
+    assert 1 / 3 <= problem.highest_rate(32, 60.0) <= 1  # the curvature is 2, and the edge is noticed somewhat later
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([2, 1, 0.5], False),
+        ([2, 1, 9], True),
+        ([2, 1, math.nan], True),
+        ([2, 0.01, 0.05], False),
+        ([2, 1.9, 2.1], False),
+    ],
+    ids=str,
+)
+def test_a_loss_has_risen_if_it_comes_back_to_where_it_was(means, expected):
+    assert has_risen(means) is expected
+
+
+def two_numbers():
+    return compiled(keras.layers.Dense(8, "relu"), keras.layers.Dense(2))
+
+
+def text_model():
+    layers = keras.layers
+    parts = [layers.Embedding(50, 4), layers.Dropout(0.1), layers.Flatten(), layers.Dense(3)]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return compiled(*parts, inputs=(6,), loss=loss, optimizer=keras.optimizers.Adam(), metrics=["accuracy"])
+
+
+KINDS = {
+    "a classifier": (X, CLASSES, lambda: "mlp"),
+    "labels in a column": (
+        X,
+        CLASSES[:, None],
+        lambda: compiled(keras.layers.Dense(1, "sigmoid"), loss="binary_crossentropy"),
+    ),
+    "a regression of two numbers": (X, X[:, :2] * 3, two_numbers),
+    "words": (WORDS, WORDS[:, 0] // 20, text_model),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_advises_models_of_each_kind(kind):
+    x, y, model = KINDS[kind]
+    advice = advise(x, y, model=model(), budget=8, quiet=True)
+    assert 1 <= advice.batch_size <= 128
+    assert advice.learning_rate > 0
+    low, high = advice.range
+    assert low <= advice.batch_size <= high
+    assert advice.recommendation.startswith(f"Use a batch size of {advice.batch_size} and a learning rate of ")
+    assert "A fifth of your training set was held out" in " ".join(advice.cautions())
+    assert advice.network.model.optimizer is not None
+    json.dumps(advice.record(), default=str)
+
+
+@pytest.mark.slow
+def test_the_weights_of_the_model_stay_as_they_are():
+    model = text_model()
+    before = [variable.numpy() for variable in model.variables]
+    advise(WORDS, WORDS[:, 0] // 20, model=model, budget=6, quiet=True)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_it():
+    advice = advise(X, X[:, :1], model=compiled(keras.layers.Dense(1)), budget=6, quiet=True)
+    assert repr(advice) == f"<Advice: {advice.recommendation}>"
+    page = advice._repr_html_()
+    assert advice.recommendation in page
+    assert "How sure" in page
     with plots.style("page"):
-        assert len(make_advice().draw().axes) == 2
-    record = make_advice().record()
-    assert list(record["relative_time"]) == ["early", "late"]
-    assert record["recommended"] == {"batch_size": 128, "range": (64, 256), "learning_rate": 0.3}
-    assert record["step_seconds"] is not None
+        assert len(advice.draw().axes) == 2
 
 
-def test_a_training_set_that_is_too_small_is_refused(tiny):
-    with pytest.raises(InvalidInput, match="tiny has 50 training samples; advice needs at least 64"):
-        advise(Lab(tiny, 1))
+@pytest.mark.slow
+def test_for_a_number_of_epochs_each_training_has_so_many():
+    advice = advise(X, X[:, :1], model=compiled(keras.layers.Dense(1)), goal="epochs=3", budget=12, quiet=True)
+    assert advice.epochs == 3
+    assert "Each training had all 3 epochs, as yours will." in [*advice.certainty()]
+    assert {each.steps[-1] * each.setting.batch_size // 128 for each in advice.race if not each.has_diverged} == {3}
 
 
-def store_speeds(lab, seconds):
-    """Store made-up seconds of a step by batch size; test_cost.py measures them, each in a process of its own."""
-    for size, step in seconds.items():
-        columns = {"step_seconds": np.full(3, step), "memory": np.float64(1e6)}
-        lab.store.write(Throughput(size).key(lab.dataset, lab.model, 0), Result(columns, {}, {"bstudy": "0"}))
+def own_step():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return {}
+
+    model = Own([keras.Input((6,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
 
 
-def test_the_command_measures_what_is_missing_until_a_batch_does_not_fit_and_recommends(tmp_path, monkeypatch):
+def several_inputs():
+    inputs = [keras.Input((6,)), keras.Input((6,))]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Add()(inputs)))
+    model.compile("sgd", "mse")
+    return model
+
+
+REFUSED = {
+    "own step": (own_step, "has its own train_step"),
+    "two inputs": (several_inputs, "several inputs or outputs"),
+    "not compiled": (lambda: keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)]), "it is not compiled"),
+    "wrong shape": (lambda: compiled(keras.layers.Dense(1), inputs=(7,)), "cannot be trained on these data"),
+    "no weights": (lambda: compiled(keras.layers.Flatten()), "no weights to train"),
+    "a number": (lambda: 3, "must be a Keras model or a function that returns one, not int"),
+    "a classifier of numbers": (lambda: "mlp", "the labels are not class numbers"),
+    "unknown": (lambda: "resnet", "there is no model 'resnet'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_cannot_be_trained_is_refused_in_a_sentence(name):
+    make, message = REFUSED[name]
+    with pytest.raises(InvalidInput, match=message):
+        advise(X, X[:, :1], model=make(), budget=5, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ((X, CLASSES[:-1]), "x_train has 160 samples, y_train 159 labels"),
+        ((X, CLASSES, X), "only one of x_test and y_test"),
+        ((X, CLASSES, X[:, :3], CLASSES), "differ in shape"),
+        ((X[:40], CLASSES[:40]), "at least 64"),
+        ((X + np.nan, CLASSES), "x_train holds NaN or infinity"),
+        ((X, np.array(["a"] * 160)), "y_train must hold numbers"),
+    ],
+    ids=str,
+)
+def test_data_that_cannot_be_used_are_refused(arrays, message):
+    with pytest.raises(InvalidInput, match=message):
+        make_arrays("data", *arrays)
+
+
+def test_without_a_test_set_a_fifth_is_held_out():
+    arrays = make_arrays("data", X, CLASSES)
+    assert (len(arrays.x_train), len(arrays.x_test), arrays.was_split) == (128, 32, True)
+    rows = np.concatenate([arrays.x_train, arrays.x_test])
+    np.testing.assert_array_equal(rows[np.lexsort(rows.T)], X[np.lexsort(X.T)])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a module, a file with a regression, and one without labels."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    random, labels = np.random.default_rng(0), np.arange(130) % 2
-    x = random.normal(size=(130, 6)) + labels[:, None]
-    np.savez(tmp_path / "mine.npz", x_train=x[:100], y_train=labels[:100], x_test=x[100:], y_test=labels[100:])
-    (tmp_path / "limited.py").write_text(LIMITED)
-    store_speeds(Lab("mine.npz", [0], model="limited:limited"), {16: 1e-3, 32: 1.1e-3})
-    words = ["--dataset", "mine.npz", "--model", "limited:limited", "--budget", "10m", "--format", "svg"]
+    (tmp_path / "for_advice.py").write_text(MODULE)
+    np.savez(tmp_path / "table.npz", x_train=X, y_train=X[:, :2])
+    np.savez(tmp_path / "unlabeled.npz", x_train=X)
+    return tmp_path
+
+
+def test_the_data_of_a_file_and_of_a_function_are_read(folder):
+    assert read_arrays("table.npz").y_train.shape == (128, 2)
+    assert read_arrays("for_advice:table").x_train.shape == (160, 5)
+    with pytest.raises(DataError, match="has no y_train"):
+        read_arrays("unlabeled.npz")
+    with pytest.raises(InvalidInput, match="must return x_train, y_train"):
+        read_arrays("for_advice:one")
+    with pytest.raises(InvalidInput, match="raised KeyError: 'nothing'"):
+        read_arrays("for_advice:failing")
+
+
+def test_the_command_prints_a_page_and_writes_its_files(folder):
+    words = ["--dataset", "for_advice:table", "--model", "for_advice:compiled", "--budget", "8s", "--format", "svg"]
     done = CliRunner().invoke(main, ["advise", *words])
     assert done.exit_code == 0, done.stderr
-    record = json.loads((tmp_path / "bstudy-out" / "advice.json").read_text(encoding="utf-8"))
+    record = json.loads((folder / "bstudy-out" / "advice.json").read_text(encoding="utf-8"))
     page = " ".join(done.stdout.split())
-    assert record["batch_sizes"] == [16, 32]
-    assert record["step_seconds"] == [1e-3, 1.1e-3]
-    assert record["recommended"]["batch_size"] in record["batch_sizes"]
-    assert "A batch of 64 does not fit: " in page
-    assert "Use a batch size of" in page
-    assert "Measuring how fast it trains at a batch size of 16 ..." in done.stderr
-    assert (tmp_path / "bstudy-out" / "advice.svg").stat().st_size > 1000
+    assert f"Use a batch size of {record['recommended']['batch_size']} and a learning rate of" in page
+    assert record["optimizer"] == "SGD (momentum 0.9)"
+    assert "Your schedule of learning rates was replaced" in page
+    assert "Measuring how fast it trains at a batch size of 8 ..." in done.stderr
+    assert (folder / "bstudy-out" / "advice.svg").stat().st_size > 1000
+    done = CliRunner().invoke(main, ["advise", *words, "--optimizer", "adam"])
+    assert (done.exit_code, "it is compiled, with its own optimizer" in done.stderr) == (2, True)
+
+
+def test_a_goal_is_read_or_refused():
+    assert read_goal("epochs=10").epochs == 10
+    assert read_goal("memory=1.5GB").memory == 1.5 * 2**30
+    assert str(read_goal("time")) == "the least time to the same loss"
+    for wrong in ("epochs", "epochs=0", "epochs=3GB", "memory=-1", "speed", "memory=2TB"):
+        with pytest.raises(InvalidInput, match="the goal must be time, epochs=10 or memory=2GB"):
+            read_goal(wrong)
+
+
+def test_the_predicted_time_is_shortest_between_the_limits_of_machine_and_gradient():
+    sizes = np.array([16, 32, 64, 128, 256, 512, 1024])
+    speed = Speed(sizes, 1e-5 * (64 + sizes), 1e6 * sizes, "")
+    time = (1 + 256 / sizes) * (64 + sizes)
+    np.testing.assert_allclose(speed.relative_time(256.0), time / time.min())
+    assert sizes[speed.relative_time(256.0).argmin()] == 128  # √(64 · 256), as exercise 2 of chapter 21 shows
+    assert speed.step_seconds_at(2048) == pytest.approx(2 * speed.step_seconds_at(1024))
+    assert speed.memory_at(2048) == pytest.approx(2048e6)

@@ -252,7 +252,7 @@ def test_a_command_that_measures_nothing_loads_no_tensorflow(words, tmp_path):
             {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "sklearn", "rich"},
         ),
         (
-            "import bstudy.report, bstudy.html, bstudy.advise, bstudy.chapter; bstudy.chapter.chapters()",
+            "import bstudy.report, bstudy.html, bstudy.advice.measure, bstudy.chapter; bstudy.chapter.chapters()",
             {"tensorflow", "keras", "matplotlib.pyplot", "sklearn"},
         ),
     ],

@@ -341,7 +341,7 @@ before = state()
 import bstudy
 for name in bstudy.__all__:
     getattr(bstudy, name)
-import bstudy.notebook, bstudy.report, bstudy.html, bstudy.advise, bstudy.chapter
+import bstudy.notebook, bstudy.report, bstudy.html, bstudy.advice.measure, bstudy.chapter
 bstudy.chapter.chapters()
 after = state()
 print([name for name in before if before[name] != after[name]])

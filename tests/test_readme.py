@@ -1,15 +1,18 @@
 """What the README shows works: its commands, its examples, its links, and its table of chapters."""
 
 import contextlib
+import inspect
 import re
 import shlex
 import sys
+import types
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import bstudy
 import bstudy.chapters
 from bstudy import Lab
 from bstudy.chapter import chapter, chapters
@@ -21,7 +24,7 @@ from bstudy.report import write as write_files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON, MODEL, CHAPTER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON, MODEL, ADVICE, CHAPTER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = sorted(
     {
         line or quoted
@@ -78,6 +81,18 @@ def test_its_example_in_python_runs(tiny_file, small_model, shared_trainers, cap
     program = program.replace('Lab("digits", seeds=3', f"Lab({str(tiny_file)!r}, model={small_model!r}, seeds=2")
     exec(program, {})
     assert "Claim(claim='A smaller batch raises the test accuracy.'" in capsys.readouterr().out
+
+
+def test_its_example_of_advice_is_understood():
+    """The arguments are those of `advise`, and the attributes those of an Advice; test_advise.py measures."""
+    program = ADVICE.replace("from bstudy import advise\n", "")
+    known = inspect.signature(bstudy.advise)
+
+    def advise(*arguments, **named):
+        known.bind(*arguments, **named)
+        return types.SimpleNamespace(**dict.fromkeys(dir(bstudy.Advice)))
+
+    exec(program, {"advise": advise, "x_train": 1, "y_train": 1, "my_compiled_model": 1})
 
 
 def test_its_example_of_a_model_fits(tmp_path, monkeypatch):

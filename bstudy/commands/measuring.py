@@ -8,28 +8,59 @@ from bstudy import options
 
 
 @click.command()
-@options.dataset
-@options.model
-@options.optimizer
+@options.option(
+    "--dataset",
+    default="digits",
+    envvar="BSTUDY_DATASET",
+    show_envvar=True,
+    metavar="NAME|FILE|MODULE:FUNCTION",
+    help="digits, mnist, fashion_mnist; an .npz file with x_train, y_train and, if there is a test set, x_test and "
+    "y_test, of any shape; or your function that returns such arrays.",
+)
+@options.option(
+    "--model",
+    default="mlp",
+    envvar="BSTUDY_MODEL",
+    show_envvar=True,
+    metavar="NAME|MODULE:FUNCTION",
+    help="mlp, cnn, or your function that returns a compiled Keras model; or, for (input_shape, classes), a classifier "
+    "with logits that is not compiled.",
+)
+@options.option(
+    "--optimizer", type=click.Choice(["sgd", "adam"]), help="Of a model that is not compiled.  [default: sgd]"
+)
+@options.option(
+    "--for",
+    "goal",
+    default="time",
+    metavar="GOAL",
+    help="time: the least time to the same loss; epochs=10: the lowest loss after 10 epochs; "
+    "memory=2GB: the least time with at most 2 GB.",
+)
 @options.budget
 @options.out(default="bstudy-out")
 @options.formats
 @options.style
 @options.quiet
-def advise(dataset, model, optimizer, budget, out, formats, style, quiet):
-    """Recommend a batch size for your data, model and machine."""
+def advise(dataset, model, optimizer, goal, budget, out, formats, style, quiet):
+    """Recommend a batch size and a learning rate for your data, model and machine."""
     from bstudy import report
-    from bstudy.advise import Advice, advise
-    from bstudy.lab import Lab
+    from bstudy.advice.data import read_arrays
+    from bstudy.advice.measure import measure_advice, print_progress, read_goal
+    from bstudy.advice.model import find_network
+    from bstudy.advice.page import Advice
+    from bstudy.backend import start
+    from bstudy.errors import Interrupted
 
-    def log(text):
-        if not quiet:
-            click.echo(f"Measuring {text} ...", err=True)
-
-    lab = Lab(dataset, [0], quiet=True, model=model, jobs=1)
+    goal = read_goal(goal)
     report.check_files(report.page_files(Advice.name, out, formats))
-    advice = advise(lab, optimizer, budget, log)
+    arrays = read_arrays(dataset)
+    start()
+    network = find_network(model, arrays, optimizer)
+    advice = measure_advice(network, goal, budget, None if quiet else print_progress)
     advice.show(report.write(advice, out, formats, style))
+    if advice.stopped:
+        raise Interrupted("stopped early; the advice above rests on what was measured until then")
 
 
 @click.command()

@@ -1,0 +1,178 @@
+"""How much slower is what `bstudy advise` recommends than the best? The answer is kept in advice.json.
+
+    python benchmarks/advice.py oracle [TASK ...]     search the best setting of each task, which takes an hour or two
+    python benchmarks/advice.py speed [TASK ...]      measure the seconds of a step, on a quiet machine
+    python benchmarks/advice.py regret [TASK ...]     ask for advice, and compare
+
+The time of a setting is the number of steps to a held-out loss, 90 % of the way from the first to the lowest one,
+times the median seconds of a step: the geometric mean over three seeds. The oracle searches, at each batch size from
+8 to 1024, the learning rate in factors of √2 until those above and below the best are slower.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import advice_tasks
+import numpy as np
+
+from bstudy.advice.data import make_arrays
+from bstudy.advice.measure import measure_advice, read_goal
+from bstudy.advice.model import find_network
+from bstudy.advice.problem import KerasProblem
+from bstudy.advice.search import PROGRESS, Setting, Training
+from bstudy.backend import start
+
+FILE = Path(__file__).with_name("advice.json")
+SIZES = [64, 32, 16, 8, 128, 256, 512, 1024]  # in this order, each from the best rate of its neighbor
+ROUNDS = 5
+SEEDS = (10, 11, 12)  # other ones than those of the advice
+FIRST_RATES = {"SGD": 0.1, "momentum": 0.02, "Adam": 0.002}
+GIVE_UP = 2.0  # times the best time at this batch size
+LOWEST = 16  # factors of √2 below the first rate at which a search gives up
+DEFAULTS = {"SGD": 0.01, "momentum": 0.01, "Adam": 0.001}  # Keras's learning rates
+
+
+def problem_of(task, optimizer):
+    start()
+    arrays = make_arrays(task, *advice_tasks.TASKS[task][0]())
+    network = find_network(advice_tasks.build(task, optimizer), arrays)
+    problem = KerasProblem(network, lambda: math.inf)
+    problem.check()
+    return problem, arrays
+
+
+def steps_to(problem, setting, target, limit):
+    """Return the steps to the target for each seed; infinite if it takes longer than `limit` seconds."""
+    steps = []
+    for seed in SEEDS:
+        training = Training(problem, setting, seed)
+        training.advance(limit, target)
+        steps.append(training.time_to(target) / training.step_seconds)
+        if math.isinf(steps[-1]):
+            return [math.inf] * len(SEEDS)
+    return steps
+
+
+def mean(steps):
+    return float(np.exp(np.mean(np.log(steps)))) if np.isfinite(steps).all() else math.inf
+
+
+def find_target(problem, epochs, rate):
+    """Return the first loss, the lowest one of three long trainings at batch size 64, and the target."""
+    trainings = []
+    for factor in (0.5, 1, 2):
+        training = Training(problem, Setting(64, rate * factor), SEEDS[0])
+        training.advance(epochs * problem.samples / 64 * training.step_seconds)
+        trainings.append(training)
+    first, lowest = trainings[0].losses[0], min(each.lowest_loss() for each in trainings)
+    return first - PROGRESS * (first - lowest), first, lowest
+
+
+def search_rates(problem, size, rate, target, epochs):
+    """Return {rate: steps of each seed}: from `rate` up and down until both neighbors of the best are slower."""
+    seconds, found = problem.step_seconds(size), {}
+    most = epochs * problem.samples / size * seconds
+
+    def time(power):
+        if power not in found:
+            best = min((mean(each) for each in found.values()), default=math.inf) * seconds
+            found[power] = steps_to(problem, Setting(size, rate * 2 ** (power / 2)), target, min(most, GIVE_UP * best))
+        return mean(found[power])
+
+    best = min((0, 2, -2), key=time)
+    while math.isinf(time(best)) and best > -LOWEST:
+        best -= 2
+    while near := [best + step for step in (2, -2, 1, -1) if time(best + step) < time(best)]:
+        best = min(near, key=time)
+    return {float(f"{rate * 2 ** (power / 2):.6g}"): steps for power, steps in sorted(found.items())}
+
+
+def load():
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def save(results):
+    FILE.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def oracle(tasks):
+    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+        task, optimizer = name.rsplit(", ", 1)
+        entry = load().get(name, {})
+        entry["sizes"] = {
+            size: found for size, found in entry.get("sizes", {}).items() if math.isfinite(best(found)[0])
+        }
+        problem, _ = problem_of(task, optimizer)
+        epochs = advice_tasks.TASKS[task][2]
+        if "target" not in entry:
+            # a first search, at batch size 64, for the rate of the long trainings
+            target, *_ = find_target(problem, min(epochs, 20), FIRST_RATES[optimizer])
+            rate = best({"steps": search_rates(problem, 64, FIRST_RATES[optimizer], target, epochs)})[1]
+            entry["target"], entry["first"], entry["lowest"] = find_target(problem, epochs, rate)
+        for size in [each for each in SIZES if each <= problem.samples and str(each) not in entry["sizes"]]:
+            known = [each for each in entry["sizes"] if abs(math.log2(int(each) / size)) <= 1]
+            rate = best(entry["sizes"][known[0]])[1] if known else FIRST_RATES[optimizer]
+            found = {"steps": search_rates(problem, size, rate, entry["target"], epochs)}
+            entry["sizes"][str(size)] = found
+            save(load() | {name: entry})
+            print(name, size, *best(found), flush=True)
+
+
+def speed(tasks):
+    """Measure the seconds of a step at all batch sizes in turn: on a machine that does nothing else."""
+    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+        problem, _ = problem_of(*name.rsplit(", ", 1))
+        sizes, results = [size for size in SIZES if size <= problem.samples], load()
+        rounds = [[problem.measure_step(size) for size in sizes] for _ in range(ROUNDS)]
+        results[name]["step_seconds"] = dict(zip(map(str, sizes), np.median(rounds, axis=0).tolist(), strict=True))
+        save(results)
+        print(name, [f"{1e6 * seconds:.0f}" for seconds in results[name]["step_seconds"].values()], flush=True)
+
+
+def best(found):
+    """Return the fewest steps at a batch size, as a mean over seeds, and their learning rate."""
+    steps = {float(rate): mean(each) for rate, each in found["steps"].items()}
+    rate = min(steps, key=steps.get)
+    return steps[rate], rate
+
+
+def best_times(entry):
+    """Return {batch size: seconds at its best rate} of the oracle."""
+    return {int(size): best(found)[0] * entry["step_seconds"][size] for size, found in entry["sizes"].items()}
+
+
+def compare(problem, entry, setting):
+    """Return the regret of a setting, and that of its batch size alone."""
+    times, size = best_times(entry), setting.batch_size
+    shortest = min(times.values())
+    seconds = entry["step_seconds"].get(str(size)) or problem.measure_step(size)
+    most = 20 * shortest / seconds * problem.step_seconds(size)
+    time = mean(steps_to(problem, setting, entry["target"], most)) * seconds
+    return time / shortest, times.get(size, math.nan) / shortest
+
+
+def regret(tasks, repetitions=1, budget=120.0):
+    for task in tasks:
+        for optimizer in advice_tasks.OPTIMIZERS:
+            entry = load()[f"{task}, {optimizer}"]
+            for repetition in range(repetitions):
+                problem, arrays = problem_of(task, optimizer)
+                network = find_network(advice_tasks.build(task, optimizer), arrays)
+                network = dataclasses.replace(network, first_seed=100 * repetition)
+                advice = measure_advice(network, read_goal("time"), budget)
+                setting = Setting(advice.batch_size, advice.learning_rate)
+                row = {"setting": setting, "regret": compare(problem, entry, setting), "seconds": advice.seconds}
+                raced = max((each.setting for each in advice.race), key=lambda each: each.learning_rate)
+                row["rule"] = compare(problem, entry, Setting(raced.batch_size, raced.learning_rate / 2))[0]
+                row["defaults"] = compare(problem, entry, Setting(32, DEFAULTS[optimizer]))[0]
+                latest = load()
+                latest[f"{task}, {optimizer}"].setdefault("advice", []).append(row)
+                save(latest)
+                print(task, optimizer, row, flush=True)
+
+
+if __name__ == "__main__":
+    {"oracle": oracle, "speed": speed, "regret": regret}[sys.argv[1]](sys.argv[2:] or list(advice_tasks.TASKS))
