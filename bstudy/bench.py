@@ -1,34 +1,53 @@
-"""How fast the training loop is, compared with Keras's `fit` and with the matrix products that no loop can avoid."""
+"""How fast the training loop is, compared with Keras's `fit` and with the computing that no loop can avoid."""
 
 import functools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from bstudy.backend import keras, keras_defaults, start, tf
 from bstudy.data import Dataset
-from bstudy.trainer import Trainer
+from bstudy.models import MLP, ModelSpec
+from bstudy.trainer import Trainer, loss_and_gradients
 
-ROUNDS = 3  # the three take turns, so that other work of the machine slows all of them
+ROUNDS = 3  # the ways take turns, so that other work of the machine slows all of them
 SECONDS = 0.5  # of each in each round, or an epoch if that is longer
 
 
-def bench(dataset: Dataset, batch_sizes: Iterable[int]) -> Iterator[tuple[int, float, float, float]]:
-    """Yield for each batch size: it, and samples a second of this loop, of `fit`, and of the matrix products alone."""
+class Speeds(NamedTuple):
+    """Samples a second at a batch size."""
+
+    batch_size: int
+    loop: float  # of the training loop
+    other: float  # of the same loop with XLA if it has none, and without if it has; NaN if XLA cannot compile it
+    fit: float  # of Keras's fit
+    bound: float  # of the matrix products alone (mlp), or of the passes and a plain update on one batch (others)
+
+
+def bench(dataset: Dataset, batch_sizes: Iterable[int], spec: ModelSpec = MLP) -> Iterator[Speeds]:
+    """Yield the speeds of each way to train a model, for each batch size."""
     start()
     with keras_defaults():
-        trainer, fitted = Trainer(dataset), Trainer(dataset).model
+        trainer, other, fitted = Trainer(dataset, spec), Trainer(dataset, spec), Trainer(dataset, spec).model
+        other.use_xla = other.compile_loop = not trainer.use_xla
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         fitted.compile(keras.optimizers.SGD(0.01), loss)
         for size in batch_sizes:
+            bound = make_products(trainer.model, size) if spec == MLP else make_passes(trainer, size)
             ways = [
                 functools.partial(time_loop, trainer, size),
+                functools.partial(time_loop, other, size),
                 functools.partial(time_fit, fitted, dataset, size),
-                functools.partial(time_products, make_products(trainer.model, size)),
+                functools.partial(time_bound, bound),
             ]
-            yield size, *samples_per_second(ways, size, len(dataset.x_train) // size)
+            can_compare = spec.has_xla or trainer.use_xla
+            speeds = samples_per_second(
+                ways if can_compare else ways[:1] + ways[2:], size, len(dataset.x_train) // size
+            )
+            yield Speeds(size, *(speeds if can_compare else [speeds[0], np.nan, *speeds[1:]]))
 
 
 def samples_per_second(ways: list[Callable], batch_size: int, max_steps: int) -> list[float]:
@@ -58,10 +77,10 @@ def time_fit(model: "keras.Model", dataset: Dataset, batch_size: int, steps: int
     return time.perf_counter() - started
 
 
-def time_products(products: Callable, steps: int) -> float:
-    """Return the seconds of this many steps of the matrix products."""
+def time_bound(bound: Callable, steps: int) -> float:
+    """Return the seconds of this many steps of the computing that no loop can avoid."""
     started = time.perf_counter()
-    products(steps)
+    bound(steps)
     return time.perf_counter() - started
 
 
@@ -88,3 +107,24 @@ def make_products(model: "keras.Model", batch_size: int, learning_rate: float = 
     kernels = [tf.constant(random.normal(size=shape) / shape[0] ** 0.5, tf.float32) for shape in shapes]
     x = tf.constant(random.normal(size=(batch_size, shapes[0][0])), tf.float32)
     return lambda steps: products(x, kernels, tf.constant(steps))[0].numpy()
+
+
+def make_passes(trainer: Trainer, batch_size: int, learning_rate: float = 1e-6) -> Callable:
+    """Return a compiled function that runs only the passes of any network, forward and backward, and w ← w − η g.
+
+    All steps have one batch: nothing is gathered, recorded or counted.
+    """
+    model, variables = trainer.model, trainer.model.trainable_variables
+    x, y = (part[:batch_size] for part in trainer.training_data)
+
+    @tf.function(jit_compile=trainer.use_xla)
+    def passes(steps):
+        i, loss = tf.constant(0), tf.constant(0.0)
+        while i < steps:
+            loss, gradients = loss_and_gradients(model, variables, x, y)
+            for variable, gradient in zip(variables, gradients, strict=True):
+                variable.assign_sub(learning_rate * gradient)
+            i += 1
+        return loss
+
+    return lambda steps: passes(tf.constant(steps)).numpy()

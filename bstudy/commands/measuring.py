@@ -105,21 +105,26 @@ def train(batch_size, learning_rate, epochs, optimizer, then, dataset, seed, jso
 
 @click.command()
 @options.dataset
-def bench(dataset):
+@options.model
+def bench(dataset, model):
     """Compare the speed of this training loop with Keras's fit.
 
-    The third speed is that of only the matrix products of the training, which no loop can avoid.
+    The last speed is that of the computing that no loop can avoid: for mlp the matrix products alone, for other models
+    the forward and backward passes of one batch and a plain update. The other way is the same loop without XLA, or
+    with it for convolutions, which are trained without.
     """
     from bstudy.bench import bench
     from bstudy.data import load
+    from bstudy.models import find_model
     from bstudy.terminal import WIDE_TABLE, new_console, new_table
 
     data = load(dataset)
-    click.echo(f"Measuring on {data}, about a minute ...", err=True)
-    headings = ("batch size", "bstudy", "model.fit", "products", "bstudy / fit", "bstudy / products")
+    spec = find_model(model).fitted_to(data)
+    click.echo(f"Measuring {spec} on {data}, about a minute ...", err=True)
+    headings = ("batch size", "bstudy", "other way", "model.fit", "bound", "bstudy / fit", "bstudy / bound")
     table = new_table(*headings, title="samples per second")
-    sizes = [size for size in (2, 8, 32, 128, 512, 1024) if size <= len(data.x_train)]
-    for size, ours, fit, products in bench(data, sizes):
-        speeds = (f"{speed:,.0f}" for speed in (ours, fit, products))
-        table.add_row(str(size), *speeds, f"{ours / fit:.2f}", f"{ours / products:.2f}")
+    for speeds in bench(data, [size for size in (2, 8, 32, 128, 512, 1024) if size <= len(data.x_train)], spec):
+        size, loop, other, fit, bound = speeds
+        shown = (f"{speed:,.0f}" if speed == speed else "–" for speed in (loop, other, fit, bound))
+        table.add_row(str(size), *shown, f"{loop / fit:.2f}", f"{loop / bound:.2f}")
     new_console(WIDE_TABLE).print(table)
