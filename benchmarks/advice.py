@@ -3,6 +3,7 @@
     python benchmarks/advice.py oracle [TASK ...]     search the best setting of each task, which takes an hour or two
     python benchmarks/advice.py speed [TASK ...]      measure the seconds of a step, on a quiet machine
     python benchmarks/advice.py regret [TASK ...]     ask for advice, and compare
+    python benchmarks/advice.py table [TASK ...]      print what is kept
 
 The time of a setting is the number of steps to a held-out loss, 90 % of the way from the first to the lowest one,
 times the median seconds of a step: the geometric mean over three seeds. The oracle searches, at each batch size from
@@ -30,6 +31,7 @@ SIZES = [64, 32, 16, 8, 128, 256, 512, 1024]  # in this order, each from the bes
 ROUNDS = 5
 SEEDS = (10, 11, 12)  # other ones than those of the advice
 FIRST_RATES = {"SGD": 0.1, "momentum": 0.02, "Adam": 0.002}
+BUDGET = 60.0  # seconds of an advice: half of the default
 GIVE_UP = 2.0  # times the best time at this batch size
 LOWEST = 16  # factors of √2 below the first rate at which a search gives up
 DEFAULTS = {"SGD": 0.01, "momentum": 0.01, "Adam": 0.001}  # Keras's learning rates
@@ -154,25 +156,50 @@ def compare(problem, entry, setting):
     return time / shortest, times.get(size, math.nan) / shortest
 
 
-def regret(tasks, repetitions=1, budget=120.0):
+def regret(tasks):
+    """Ask for advice once more on each task, each time with other seeds."""
     for task in tasks:
         for optimizer in advice_tasks.OPTIMIZERS:
             entry = load()[f"{task}, {optimizer}"]
-            for repetition in range(repetitions):
-                problem, arrays = problem_of(task, optimizer)
-                network = find_network(advice_tasks.build(task, optimizer), arrays)
-                network = dataclasses.replace(network, first_seed=100 * repetition)
-                advice = measure_advice(network, read_goal("time"), budget)
-                setting = Setting(advice.batch_size, advice.learning_rate)
-                row = {"setting": setting, "regret": compare(problem, entry, setting), "seconds": advice.seconds}
-                raced = max((each.setting for each in advice.race), key=lambda each: each.learning_rate)
-                row["rule"] = compare(problem, entry, Setting(raced.batch_size, raced.learning_rate / 2))[0]
-                row["defaults"] = compare(problem, entry, Setting(32, DEFAULTS[optimizer]))[0]
-                latest = load()
-                latest[f"{task}, {optimizer}"].setdefault("advice", []).append(row)
-                save(latest)
-                print(task, optimizer, row, flush=True)
+            repetition = len(entry.get("advice", []))
+            problem, arrays = problem_of(task, optimizer)
+            network = find_network(advice_tasks.build(task, optimizer), arrays)
+            network = dataclasses.replace(network, first_seed=100 * repetition)
+            advice = measure_advice(network, read_goal("time"), BUDGET)
+            setting = Setting(advice.batch_size, advice.learning_rate)
+            row = {"setting": setting, "regret": compare(problem, entry, setting), "seconds": advice.seconds}
+            raced = max((each.setting for each in advice.race), key=lambda each: each.learning_rate)
+            row["rule"] = compare(problem, entry, Setting(raced.batch_size, raced.learning_rate / 2))[0]
+            row["defaults"] = compare(problem, entry, Setting(32, DEFAULTS[optimizer]))[0]
+            latest = load()
+            latest[f"{task}, {optimizer}"].setdefault("advice", []).append(row)
+            save(latest)
+            print(task, optimizer, row, flush=True)
+
+
+def table(tasks):
+    """Print, for each task and optimizer, the best setting, the recommended one, and how much slower it is."""
+    headings = ("best B", "rate", "seconds", "advice: B", "rate", "regret", "of B", "no race", "B = 32, default")
+    print(f"{'':26}" + "".join(f"{heading:>16}" for heading in headings))
+    every = []
+    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+        entry = load()[name]
+        times = best_times(entry)
+        size = min(times, key=times.get)
+        shown = (size, f"{best(entry['sizes'][str(size)])[1]:.3g}", f"{times[size]:.3g}")
+        for row in entry.get("advice", []):
+            every.append(row["regret"][0])
+            numbers = (*row["regret"], row["rule"], row["defaults"])
+            cells = (*shown, row["setting"][0], f"{row['setting'][1]:.2g}", *(f"{number:.2f}" for number in numbers))
+            print(f"{name:26}" + "".join(f"{cell:>16}" for cell in cells))
+    if every:
+        near = [sum(regret <= most for regret in every) for most in (1.1, 1.2, 1.5)]
+        print(
+            f"median {np.median(every):.2f}; at most 1.1, 1.2, 1.5 in {near} of {len(every)}; largest {max(every):.2f}"
+        )
 
 
 if __name__ == "__main__":
-    {"oracle": oracle, "speed": speed, "regret": regret}[sys.argv[1]](sys.argv[2:] or list(advice_tasks.TASKS))
+    {"oracle": oracle, "speed": speed, "regret": regret, "table": table}[sys.argv[1]](
+        sys.argv[2:] or list(advice_tasks.TASKS)
+    )
