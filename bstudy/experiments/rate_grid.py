@@ -9,6 +9,7 @@ from bstudy.errors import InvalidInput
 from bstudy.experiments.base import (
     Experiment,
     Work,
+    added,
     ascending,
     below_one,
     check_batch_size,
@@ -17,8 +18,9 @@ from bstudy.experiments.base import (
     positive_float,
     positive_int,
 )
+from bstudy.experiments.recipe import positive_int_or_none
 from bstudy.store import Result
-from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, wrong_labels
+from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, subset_rows, wrong_labels
 
 HIDDEN = 64  # units of the network's one hidden layer
 POINTS = 16  # of evaluation
@@ -51,6 +53,7 @@ class RateGrid(Experiment):
         label_noise: The fraction of training labels that are wrong, as in a Recipe. The test loss is that of equally
             noisy labels, in expectation; the test accuracy is that of the true ones.
         schedule: "constant", or "cosine": 5 % of the steps of linear warm-up, then half a cosine wave down to 0.
+        train_samples: The number of training samples to use, None for all: the same ones as in a Recipe.
     """
 
     KIND = "rate_grid"
@@ -64,6 +67,7 @@ class RateGrid(Experiment):
     samples: int = checked(positive_int, default=2**14)
     label_noise: float = checked(below_one, default=0.0)
     schedule: str = checked(one_of("constant", "cosine"), default="constant")
+    train_samples: int | None = added(positive_int_or_none, None)
 
     def __post_init__(self):
         super().__post_init__()
@@ -72,6 +76,9 @@ class RateGrid(Experiment):
 
     def validate(self, dataset):
         check_batch_size(self.batch_size, dataset)
+        if (self.train_samples or 0) > len(dataset.x_train):
+            text = f"train_samples must be at most {len(dataset.x_train)}, the size of the training set"
+            raise InvalidInput(f"{text} of {dataset.name}, not {self.train_samples}")
 
     def work(self, dataset):
         weights = len(self.learning_rates) * HIDDEN * (dataset.x_train[0].size + dataset.classes)
@@ -95,7 +102,8 @@ class RateGrid(Experiment):
         if start is not None:
             first = start.metadata["points"]
             columns = {name: column.copy() for name, column in start.columns.items()}
-        stream = sample_stream(len(data.x_train), context.seed, self.samples).reshape(points, -1)
+        rows = subset_rows(len(data.x_train), self.train_samples)
+        stream = rows[sample_stream(len(rows), context.seed, self.samples)].reshape(points, -1)
         factors = self.step_factors().reshape(points, -1, 3)
         for point in range(first, points):
             yield point / points, Result(columns, state, {"points": point}, point / points)
