@@ -125,15 +125,12 @@ class RateGrid(Experiment):
 
     def initial_state(self, data, seed: int) -> dict[str, np.ndarray]:
         """Return the weights of all runs, Glorot uniform kernels and zero biases, and the optimizer's state."""
-        random, runs = np.random.default_rng([seed, 2]), len(self.learning_rates)
-        state = {}
-        for layer, (inputs, units) in enumerate([(data.x_train[0].size, HIDDEN), (HIDDEN, data.classes)]):
-            limit = np.sqrt(6 / (inputs + units))
-            kernel = random.uniform(-limit, limit, (inputs, units)).astype(np.float32)
-            state[f"kernel_{layer}"] = np.tile(kernel, (runs, 1, 1))
-            state[f"bias_{layer}"] = np.zeros((runs, 1, units), np.float32)
+        initial = initial_weights(data, np.random.default_rng([seed, 2]))
+        names = ("kernel_0", "bias_0", "kernel_1", "bias_1")
+        tiled = (np.tile(weight, (len(self.learning_rates), 1, 1)) for weight in initial)
+        state = dict(zip(names, tiled, strict=True))
         for slot in range(2 if self.optimizer == "adam" else 1):
-            state |= {f"slot_{slot}_{name}": np.zeros_like(state[name]) for name in list(state)[:4]}
+            state |= {f"slot_{slot}_{name}": np.zeros_like(state[name]) for name in names}
         return state
 
     def step_factors(self) -> np.ndarray:
@@ -158,6 +155,16 @@ def sample_stream(samples: int, seed: int, length: int) -> np.ndarray:
     """Return (length,) the rows that a training sees: the permutations of its epochs, one after another."""
     epochs = -(-length // samples)
     return np.concatenate([epoch_permutation(samples, seed, epoch) for epoch in range(epochs)])[:length]
+
+
+def initial_weights(dataset, random: np.random.Generator) -> list[np.ndarray]:
+    """Return kernels and biases of the network: Glorot uniform, and zero."""
+    weights = []
+    for inputs, units in ((dataset.x_train[0].size, HIDDEN), (HIDDEN, dataset.classes)):
+        limit = np.sqrt(6 / (inputs + units))
+        weights.append(random.uniform(-limit, limit, (inputs, units)).astype(np.float32))
+        weights.append(np.zeros((1, units), np.float32))
+    return weights
 
 
 def logits(x, weights):
