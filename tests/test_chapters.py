@@ -54,7 +54,7 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
     30: {"samples": 48, "steps": 10},
 }
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
-TINY[23] |= {"epochs": 2, "steps": 4}
+TINY[23] |= {"epochs": 8, "steps": 8, "trials": 2}
 TINY[27] |= {"samples_seen": 320}
 TINY[28] |= {"samples_seen": 256}
 TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}

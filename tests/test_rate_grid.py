@@ -119,6 +119,14 @@ def test_a_part_of_the_training_set_is_that_of_a_recipe(tiny, measure):
         RateGrid(8, (0.1,), samples=128, train_samples=51).validate(tiny)
 
 
+def test_trials_are_averaged(tiny, measure):
+    one, two = (measure(RateGrid(4, RATES, samples=64, points=4, trials=trials)).columns for trials in (1, 2))
+    other = measure(RateGrid(4, RATES, samples=64, points=4), seed=1000).columns
+    assert one["test_loss"].shape == (2, 4)
+    for name, column in two.items():
+        np.testing.assert_allclose(column, (one[name] + other[name]) / 2, rtol=1e-6)
+
+
 def test_only_the_learning_rate_that_diverged_has_no_numbers(measure):
     result = measure(RateGrid(4, (0.1, 1e30), momentum=0.8, samples=256))
     assert np.isfinite(result.columns["test_loss"][0]).all()

@@ -1,6 +1,6 @@
 """A small network, trained with many learning rates at once: which of them are good for a batch size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from bstudy.store import Result
 from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, subset_rows, wrong_labels
 
 HIDDEN = 64  # units of the network's one hidden layer
-POINTS = 16  # of evaluation
+POINTS = 16  # of evaluation, by default
 EPSILON = 1e-7
+SEEDS = 1000  # of a Lab, at most: a trial's seed is that of no other
 WARMUP = 0.05  # of the steps, if the rate is scheduled
 SECONDS_PER_STEP = 2e-5  # of one run, and 1e-9 for each of its weights
 
@@ -37,9 +38,9 @@ class RateGrid(Experiment):
     axis, the learning rates. Batches follow each other through the permutations of the epochs, without a smaller one at
     the end of an epoch. The clock is the number of samples seen.
 
-    Columns, at 16 equal distances on the clock:
-        test_accuracy, test_loss: (learning rates, 16) in percent, and nats.
-        train_loss: (learning rates, 16) the mean loss of the batches since the point before, each before its step.
+    Columns, at equal distances on the clock:
+        test_accuracy, test_loss: (learning rates, points) in percent, and nats.
+        train_loss: (learning rates, points) the mean loss of the batches since the point before, each before its step.
     From the point on at which a loss stopped being finite, the values of this learning rate are NaN.
 
     Args:
@@ -49,11 +50,13 @@ class RateGrid(Experiment):
         momentum: Of SGD.
         beta_1: Of Adam, whose epsilon is 1e-7.
         beta_2: Of Adam.
-        samples: Of the whole training, with repetitions: a multiple of 16 times the batch size.
+        samples: Of the whole training, with repetitions: a multiple of `points` times the batch size.
         label_noise: The fraction of training labels that are wrong, as in a Recipe. The test loss is that of equally
             noisy labels, in expectation; the test accuracy is that of the true ones.
         schedule: "constant", or "cosine": 5 % of the steps of linear warm-up, then half a cosine wave down to 0.
         train_samples: The number of training samples to use, None for all: the same ones as in a Recipe.
+        points: Of evaluation.
+        trials: How often the training is repeated, with other weights and batches. The columns are means over trials.
     """
 
     KIND = "rate_grid"
@@ -68,11 +71,13 @@ class RateGrid(Experiment):
     label_noise: float = checked(below_one, default=0.0)
     schedule: str = checked(one_of("constant", "cosine"), default="constant")
     train_samples: int | None = added(positive_int_or_none, None)
+    points: int = added(positive_int, POINTS)
+    trials: int = added(positive_int, 1)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.samples % (POINTS * self.batch_size):
-            raise InvalidInput(f"samples must be a multiple of {POINTS * self.batch_size}, not {self.samples}")
+        if self.samples % (self.points * self.batch_size):
+            raise InvalidInput(f"samples must be a multiple of {self.points * self.batch_size}, not {self.samples}")
 
     def validate(self, dataset):
         check_batch_size(self.batch_size, dataset)
@@ -83,17 +88,37 @@ class RateGrid(Experiment):
     def work(self, dataset):
         weights = len(self.learning_rates) * HIDDEN * (dataset.x_train[0].size + dataset.classes)
         slots = 3 if self.optimizer == "adam" else 1
-        seconds = self.samples / self.batch_size * (SECONDS_PER_STEP + 1e-9 * weights * (slots + self.batch_size / 10))
+        seconds = (
+            self.trials
+            * self.samples
+            / self.batch_size
+            * (SECONDS_PER_STEP + 1e-9 * weights * (slots + self.batch_size / 10))
+        )
         return Work(seconds=seconds, programs=frozenset([(self.KIND, self.batch_size, self.optimizer)]))
 
     def table(self, run):
-        loss = run["test_loss"][..., -POINTS // 4 :].mean(axis=-1)
+        loss = run["test_loss"][..., -max(1, self.points // 4) :].mean(axis=-1)
         best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
         return {"best rate": np.array(self.learning_rates)[best], "its test loss": loss[np.arange(len(loss)), best]}
 
     def measure(self, context):
+        if self.trials == 1:
+            yield from self.measure_trial(context)
+            return
+        columns = []
+        for trial in range(self.trials):
+            seed = context.seed + SEEDS * trial
+            for progress, result in self.measure_trial(replace(context, seed=seed, resume_from=None)):
+                found = result.columns
+                yield (trial + 0.99 * progress) / self.trials, Result({}, progress=0.0)
+            columns.append(found)
+        means = {name: np.mean([each[name] for each in columns], axis=0) for name in NAMES}
+        yield 1.0, Result(means, diverged=bool(np.isnan(means["test_loss"][:, -1]).all()))
+
+    def measure_trial(self, context):
+        """Yield `(progress, result)` of one trial."""
         data, start = context.dataset, context.resume_from
-        trainer, points = context.trainer, POINTS
+        trainer, points = context.trainer, self.points
         train = trainer.cached(make_training, self.batch_size, self.optimizer, len(self.learning_rates))
         state = self.initial_state(data, context.seed) if start is None else start.state
         columns = {name: np.full((len(self.learning_rates), points), np.nan, np.float32) for name in NAMES}
