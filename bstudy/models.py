@@ -78,7 +78,7 @@ class ModelSpec:
 
 
 MLP, CNN = ModelSpec("mlp"), ModelSpec("cnn")
-NORMALIZED = ModelSpec("normalized")  # of one experiment, not a choice of the user
+NORMALIZED, SMALL = ModelSpec("normalized"), ModelSpec("small")  # of experiments, not a choice of the user
 
 
 def find_model(name: str) -> ModelSpec:
@@ -109,7 +109,7 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> 
     """
     with keras_defaults():
         if spec.is_builtin:
-            return {MLP: mlp, CNN: cnn, NORMALIZED: normalized}[spec](input_shape, classes)
+            return {MLP: mlp, CNN: cnn, NORMALIZED: normalized, SMALL: small}[spec](input_shape, classes)
         user_model.check_unchanged(spec.files)
         return user_model.call_function(spec.name, input_shape, classes)
 
@@ -126,6 +126,13 @@ def normalized(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     layers = keras.layers
     hidden = [layers.Dense(128), layers.BatchNormalization(), layers.ReLU()]
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+
+
+def small(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
+    """One hidden layer of 64 ReLU units: the network of RateGrid."""
+    layers = keras.layers
+    hidden = layers.Dense(64, activation="relu")
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), hidden, layers.Dense(classes)])
 
 
 def cnn(input_shape: tuple[int, ...], classes: int) -> "keras.Model":

@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from bstudy import Cost, Throughput
+from bstudy import Cost, StepTime, Throughput
 from bstudy.errors import BstudyError, InvalidInput
 from bstudy.experiments import cost
+from bstudy.experiments.rate_grid import initial_weights
 from bstudy.processes import Child
 
 PARAMETERS = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
@@ -50,3 +51,14 @@ def test_a_wrong_number_is_refused(wrong):
 def test_a_wrong_choice_is_refused(wrong):
     with pytest.raises(InvalidInput, match=r"must be '.*' or '.*', not"):
         wrong()
+
+
+def test_the_small_network_is_that_of_a_rate_grid(tiny, get_trainer):
+    trainer = cost.make_small_trainer(get_trainer(tiny))
+    weights = initial_weights(tiny, np.random.default_rng(0))
+    assert [weight.size for weight in trainer.initial_weights(0)] == [weight.size for weight in weights]
+
+
+def test_the_time_of_a_step_of_the_small_network(tiny, measure):
+    columns = measure(StepTime((1, 8), passes=1, network="small")).columns
+    assert (columns["step_seconds"] > 0).all()

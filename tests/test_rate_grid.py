@@ -7,7 +7,7 @@ from bstudy import RateGrid
 from bstudy.backend import keras
 from bstudy.errors import InvalidInput
 from bstudy.experiments.rate_grid import sample_stream
-from bstudy.trainer import wrong_labels
+from bstudy.trainer import subset_rows, wrong_labels
 
 RATES = (0.001, 0.1)
 ADAM = RateGrid(4, RATES, "adam", beta_2=0.9, samples=256, label_noise=0.2, schedule="cosine")
@@ -105,6 +105,26 @@ def test_the_stream_has_every_sample_once_an_epoch():
     stream = sample_stream(50, 0, 120)
     assert sorted(stream[:50]) == sorted(stream[50:100]) == list(range(50))
     assert len(stream) == 120
+
+
+def test_a_part_of_the_training_set_is_that_of_a_recipe(tiny, measure):
+    """Each step is on all of its samples, and hardly moves the weights: the loss is their mean."""
+    rows = subset_rows(len(tiny.x_train), 8)
+    experiment = RateGrid(8, (1e-6,), samples=128, train_samples=8)
+    state = experiment.initial_state(tiny, 0)
+    weights = [state[name][0] for name in ("kernel_0", "bias_0", "kernel_1", "bias_1")]
+    loss, _ = gradients(weights, tiny.x_train.reshape(len(tiny.x_train), -1)[rows], tiny.y_train[rows])
+    np.testing.assert_allclose(measure(experiment).columns["train_loss"][0], loss, rtol=1e-4)
+    with pytest.raises(InvalidInput, match="train_samples must be at most 50"):
+        RateGrid(8, (0.1,), samples=128, train_samples=51).validate(tiny)
+
+
+def test_trials_are_averaged(tiny, measure):
+    one, two = (measure(RateGrid(4, RATES, samples=64, points=4, trials=trials)).columns for trials in (1, 2))
+    other = measure(RateGrid(4, RATES, samples=64, points=4), seed=1000).columns
+    assert one["test_loss"].shape == (2, 4)
+    for name, column in two.items():
+        np.testing.assert_allclose(column, (one[name] + other[name]) / 2, rtol=1e-6)
 
 
 def test_only_the_learning_rate_that_diverged_has_no_numbers(measure):

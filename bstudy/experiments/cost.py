@@ -11,6 +11,7 @@ from bstudy.errors import BstudyError
 from bstudy.experiments.base import (
     Experiment,
     Work,
+    added,
     batch_size_tuple,
     check_batch_size,
     checked,
@@ -19,6 +20,7 @@ from bstudy.experiments.base import (
     positive_int,
 )
 from bstudy.experiments.recipe import Recipe
+from bstudy.models import SMALL
 from bstudy.processes import Child
 from bstudy.store import Result
 from bstudy.trainer import SGD, OptimizerSettings, Trainer, epoch_permutation, make_train_function
@@ -207,6 +209,7 @@ class StepTime(Experiment):
     Args:
         batch_sizes: To measure.
         passes: Over at most STEP_TIME_SAMPLES samples each.
+        network: "chosen", the network of the study, or "small", that of RateGrid.
     """
 
     KIND = "step_time"
@@ -214,6 +217,7 @@ class StepTime(Experiment):
 
     batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
     passes: int = checked(positive_int, default=5)
+    network: str = added(one_of("chosen", "small"), "chosen")
 
     def samples(self, dataset: Dataset) -> int:
         """Return the number of samples of a pass."""
@@ -226,7 +230,7 @@ class StepTime(Experiment):
         samples, total = self.samples(dataset), Work()
         for size in self.batch_sizes:
             one_pass = Work(samples, samples / size, programs=frozenset([(SGD, size, False, None)]))
-            total = total.plus(one_pass, times=self.passes)
+            total = total.plus(one_pass, times=self.passes * (0.1 if self.network == "small" else 1))
         return total
 
     def table(self, run):
@@ -235,6 +239,8 @@ class StepTime(Experiment):
 
     def measure(self, context):
         trainer, medians = context.trainer, []
+        if self.network == "small":
+            trainer = trainer.cached(make_small_trainer)
         order = epoch_permutation(self.samples(context.dataset), context.seed, 0)
         for number, size in enumerate(self.batch_sizes):
             yield number / len(self.batch_sizes), Result({}, progress=0.0)
@@ -246,6 +252,11 @@ class StepTime(Experiment):
 
     def __str__(self):
         return f"time of a step at {', '.join(map(str, self.batch_sizes))}"
+
+
+def make_small_trainer(trainer: Trainer) -> Trainer:
+    """Return a trainer of the small network on the data of another trainer."""
+    return Trainer(trainer.dataset, SMALL)
 
 
 def memory_used() -> tuple[float, float]:

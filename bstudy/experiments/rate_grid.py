@@ -1,6 +1,6 @@
 """A small network, trained with many learning rates at once: which of them are good for a batch size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from bstudy.errors import InvalidInput
 from bstudy.experiments.base import (
     Experiment,
     Work,
+    added,
     ascending,
     below_one,
     check_batch_size,
@@ -17,12 +18,14 @@ from bstudy.experiments.base import (
     positive_float,
     positive_int,
 )
+from bstudy.experiments.recipe import positive_int_or_none
 from bstudy.store import Result
-from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, wrong_labels
+from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, subset_rows, wrong_labels
 
 HIDDEN = 64  # units of the network's one hidden layer
-POINTS = 16  # of evaluation
+POINTS = 16  # of evaluation, by default
 EPSILON = 1e-7
+SEEDS = 1000  # of a Lab, at most: a trial's seed is that of no other
 WARMUP = 0.05  # of the steps, if the rate is scheduled
 SECONDS_PER_STEP = 2e-5  # of one run, and 1e-9 for each of its weights
 
@@ -35,9 +38,9 @@ class RateGrid(Experiment):
     axis, the learning rates. Batches follow each other through the permutations of the epochs, without a smaller one at
     the end of an epoch. The clock is the number of samples seen.
 
-    Columns, at 16 equal distances on the clock:
-        test_accuracy, test_loss: (learning rates, 16) in percent, and nats.
-        train_loss: (learning rates, 16) the mean loss of the batches since the point before, each before its step.
+    Columns, at equal distances on the clock:
+        test_accuracy, test_loss: (learning rates, points) in percent, and nats.
+        train_loss: (learning rates, points) the mean loss of the batches since the point before, each before its step.
     From the point on at which a loss stopped being finite, the values of this learning rate are NaN.
 
     Args:
@@ -47,10 +50,13 @@ class RateGrid(Experiment):
         momentum: Of SGD.
         beta_1: Of Adam, whose epsilon is 1e-7.
         beta_2: Of Adam.
-        samples: Of the whole training, with repetitions: a multiple of 16 times the batch size.
+        samples: Of the whole training, with repetitions: a multiple of `points` times the batch size.
         label_noise: The fraction of training labels that are wrong, as in a Recipe. The test loss is that of equally
             noisy labels, in expectation; the test accuracy is that of the true ones.
         schedule: "constant", or "cosine": 5 % of the steps of linear warm-up, then half a cosine wave down to 0.
+        train_samples: The number of training samples to use, None for all: the same ones as in a Recipe.
+        points: Of evaluation.
+        trials: How often the training is repeated, with other weights and batches. The columns are means over trials.
     """
 
     KIND = "rate_grid"
@@ -64,29 +70,55 @@ class RateGrid(Experiment):
     samples: int = checked(positive_int, default=2**14)
     label_noise: float = checked(below_one, default=0.0)
     schedule: str = checked(one_of("constant", "cosine"), default="constant")
+    train_samples: int | None = added(positive_int_or_none, None)
+    points: int = added(positive_int, POINTS)
+    trials: int = added(positive_int, 1)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.samples % (POINTS * self.batch_size):
-            raise InvalidInput(f"samples must be a multiple of {POINTS * self.batch_size}, not {self.samples}")
+        if self.samples % (self.points * self.batch_size):
+            raise InvalidInput(f"samples must be a multiple of {self.points * self.batch_size}, not {self.samples}")
 
     def validate(self, dataset):
         check_batch_size(self.batch_size, dataset)
+        if (self.train_samples or 0) > len(dataset.x_train):
+            text = f"train_samples must be at most {len(dataset.x_train)}, the size of the training set"
+            raise InvalidInput(f"{text} of {dataset.name}, not {self.train_samples}")
 
     def work(self, dataset):
         weights = len(self.learning_rates) * HIDDEN * (dataset.x_train[0].size + dataset.classes)
         slots = 3 if self.optimizer == "adam" else 1
-        seconds = self.samples / self.batch_size * (SECONDS_PER_STEP + 1e-9 * weights * (slots + self.batch_size / 10))
+        seconds = (
+            self.trials
+            * self.samples
+            / self.batch_size
+            * (SECONDS_PER_STEP + 1e-9 * weights * (slots + self.batch_size / 10))
+        )
         return Work(seconds=seconds, programs=frozenset([(self.KIND, self.batch_size, self.optimizer)]))
 
     def table(self, run):
-        loss = run["test_loss"][..., -POINTS // 4 :].mean(axis=-1)
+        loss = run["test_loss"][..., -max(1, self.points // 4) :].mean(axis=-1)
         best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
         return {"best rate": np.array(self.learning_rates)[best], "its test loss": loss[np.arange(len(loss)), best]}
 
     def measure(self, context):
+        if self.trials == 1:
+            yield from self.measure_trial(context)
+            return
+        columns = []
+        for trial in range(self.trials):
+            seed = context.seed + SEEDS * trial
+            for progress, result in self.measure_trial(replace(context, seed=seed, resume_from=None)):
+                found = result.columns
+                yield (trial + 0.99 * progress) / self.trials, Result({}, progress=0.0)
+            columns.append(found)
+        means = {name: np.mean([each[name] for each in columns], axis=0) for name in NAMES}
+        yield 1.0, Result(means, diverged=bool(np.isnan(means["test_loss"][:, -1]).all()))
+
+    def measure_trial(self, context):
+        """Yield `(progress, result)` of one trial."""
         data, start = context.dataset, context.resume_from
-        trainer, points = context.trainer, POINTS
+        trainer, points = context.trainer, self.points
         train = trainer.cached(make_training, self.batch_size, self.optimizer, len(self.learning_rates))
         state = self.initial_state(data, context.seed) if start is None else start.state
         columns = {name: np.full((len(self.learning_rates), points), np.nan, np.float32) for name in NAMES}
@@ -95,7 +127,8 @@ class RateGrid(Experiment):
         if start is not None:
             first = start.metadata["points"]
             columns = {name: column.copy() for name, column in start.columns.items()}
-        stream = sample_stream(len(data.x_train), context.seed, self.samples).reshape(points, -1)
+        rows = subset_rows(len(data.x_train), self.train_samples)
+        stream = rows[sample_stream(len(rows), context.seed, self.samples)].reshape(points, -1)
         factors = self.step_factors().reshape(points, -1, 3)
         for point in range(first, points):
             yield point / points, Result(columns, state, {"points": point}, point / points)
@@ -117,15 +150,12 @@ class RateGrid(Experiment):
 
     def initial_state(self, data, seed: int) -> dict[str, np.ndarray]:
         """Return the weights of all runs, Glorot uniform kernels and zero biases, and the optimizer's state."""
-        random, runs = np.random.default_rng([seed, 2]), len(self.learning_rates)
-        state = {}
-        for layer, (inputs, units) in enumerate([(data.x_train[0].size, HIDDEN), (HIDDEN, data.classes)]):
-            limit = np.sqrt(6 / (inputs + units))
-            kernel = random.uniform(-limit, limit, (inputs, units)).astype(np.float32)
-            state[f"kernel_{layer}"] = np.tile(kernel, (runs, 1, 1))
-            state[f"bias_{layer}"] = np.zeros((runs, 1, units), np.float32)
+        initial = initial_weights(data, np.random.default_rng([seed, 2]))
+        names = ("kernel_0", "bias_0", "kernel_1", "bias_1")
+        tiled = (np.tile(weight, (len(self.learning_rates), 1, 1)) for weight in initial)
+        state = dict(zip(names, tiled, strict=True))
         for slot in range(2 if self.optimizer == "adam" else 1):
-            state |= {f"slot_{slot}_{name}": np.zeros_like(state[name]) for name in list(state)[:4]}
+            state |= {f"slot_{slot}_{name}": np.zeros_like(state[name]) for name in names}
         return state
 
     def step_factors(self) -> np.ndarray:
@@ -150,6 +180,16 @@ def sample_stream(samples: int, seed: int, length: int) -> np.ndarray:
     """Return (length,) the rows that a training sees: the permutations of its epochs, one after another."""
     epochs = -(-length // samples)
     return np.concatenate([epoch_permutation(samples, seed, epoch) for epoch in range(epochs)])[:length]
+
+
+def initial_weights(dataset, random: np.random.Generator) -> list[np.ndarray]:
+    """Return kernels and biases of the network: Glorot uniform, and zero."""
+    weights = []
+    for inputs, units in ((dataset.x_train[0].size, HIDDEN), (HIDDEN, dataset.classes)):
+        limit = np.sqrt(6 / (inputs + units))
+        weights.append(random.uniform(-limit, limit, (inputs, units)).astype(np.float32))
+        weights.append(np.zeros((1, units), np.float32))
+    return weights
 
 
 def logits(x, weights):
