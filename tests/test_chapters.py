@@ -50,7 +50,7 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
     26: {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "epochs": 60},
     27: {"batch_size": 10, "micro_batch_size": 5, "learning_rates": (0.1, 0.3, 1.0), "epochs": 2, "passes": 1},
     28: {"batch_sizes": (1, 8), "learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0), "label_noise": 0.2},
-    29: {"batch_sizes": (10, 50), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2},
+    29: {"batch_sizes": (10, 50), "weight_decays": (1.0, 4.0, 16.0), "samples": 50, "epochs": 2},
     30: {"samples": 48, "steps": 10},
 }
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
