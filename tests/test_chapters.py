@@ -55,7 +55,7 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
 }
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
 TINY[23] |= {"epochs": 2, "steps": 4}
-TINY[28] |= {"samples_seen": 256}
+TINY[28] |= {"samples_seen": 256, "adam_learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0)}
 TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
