@@ -172,7 +172,8 @@ def figure(runs, fig):
             plots.note(line_at_top, "dashed: the best, by a parabola")
             without = line[0.0].final("test_accuracy").mean()
             plots.note(axes.axhline(without, color=plots.color(size), linestyle=":"), "dotted: no weight decay")
-            axes.set_xscale("log")
+            if np.isfinite(mean).any():  # a logarithmic axis needs something to show
+                axes.set_xscale("log")
     by_decay.set(title="at equal weight decay", xlabel="weight decay λ", ylabel="test accuracy (%)")
     by_time.set(title="at equal timescale", xlabel="timescale τ = B / (η λ N), in epochs")
 

@@ -317,7 +317,7 @@ def test_it_runs_on_two_classes_with_batches_of_one_sample_and_of_all(chapter, s
     labels = np.arange(62) % 2
     samples = np.random.default_rng(3).normal(size=(62, 5)) + labels[:, None]
     two_classes = standardize("two", samples[:50], labels[:50], samples[50:], labels[50:])
-    changes = {"batch_sizes": (1, 50), "small_batch_size": 1, "large_batch_size": 50}
+    changes = {"batch_sizes": (1, 50), "small_batch_size": 1, "large_batch_size": 50, "samples_seen": 800}
     changes = {name: value for name, value in changes.items() if name in TINY[chapter.number]}
     page = build_tiny(chapter, Lab(two_classes, 2, Store(tmp_path), quiet=True, model=small_model), **changes)
     show(page, write(page, tmp_path / "out", ("png",), "page"))
