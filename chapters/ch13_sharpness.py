@@ -23,8 +23,8 @@ the edge of stability (Cohen et al. 2021). The noise of small batches keeps λ b
 ## Experiment
 
 Batch sizes 32 and 256, each at the learning rates 0.1 and 0.3, from the same weights. All trainings have about the same
-η × steps (chapter 9), except that the small batch at the larger rate has twice that, because a checkpoint is a whole
-epoch. λ is measured at up to four checkpoints of each.
+η × steps (chapter 9), except that the small batch at the larger rate has 1.5 times that, because a checkpoint is a
+whole epoch. λ is measured at up to three checkpoints of each.
 
 - *equal loss*: the common loss is the highest of the four final ones. Each training is compared where it has this loss:
   λ and φ are interpolated, on logarithms, between its last two checkpoints (at half of its epochs and at the end). So
@@ -54,7 +54,7 @@ The learning rate matters more than the batch size: three times the rate halves 
 Chang's sentence does not hold: with the larger rate, the large batch is flatter than the small one at 0.1.
 
 On the line the loss is lowest between the ends. They are two sides of one valley, not two minima. And the rescaled
-network computes the same function with a λ 29 times as large, so a value of λ or φ alone says nothing about a function.
+network computes the same function with a λ 29 times as large, so a value of λ alone says nothing about a function.
 
 ## In practice
 
@@ -100,6 +100,10 @@ that all of it takes a minute, and the samples 1,024, because with 512 one λ wa
 digits two claims changed. At 0.1 it was that both are equally sharp, to a tenth, because no limit is near. That did not
 hold (1.50 [1.27, 1.78]), so now it asks, as at 0.3, which is sharper, and it comes first. And λ "stays at the limit"
 became "is at the limit on average": the bounds are the same, but the numbers are 1.6, 0.8 and 0.8 times the limit.
+
+To save time, the earliest checkpoint of both trainings with 256 was left out later, φ of the rescaled network (19.7
+times as large), and every second point of the line. What remains gives the same numbers. With 768 samples in place of
+1,024, λ was not known to a tenth (1.02 [0.94, 1.12] times that on more samples), so 1,024 stayed.
 """
 
 import numpy as np
@@ -121,7 +125,7 @@ def experiments(
             equal_clock = epochs * size / small_batch_size * learning_rate / rate
             ends[size] = recipe = Recipe.sgd(size, rate, max(2, round(equal_clock)))
             course[size][rate] = {}
-            for epoch in sorted({-(-recipe.epochs // part) for part in (8, 4, 2, 1)}):
+            for epoch in sorted({-(-recipe.epochs // part) for part in (4, 2, 1)}):
                 has_box = rate == large_learning_rate and 2 * epoch >= recipe.epochs  # a search takes a second
                 box = (epsilon,) if has_box else ()
                 course[size][rate][epoch] = Sharpness(recipe.first(epoch), box, samples=SAMPLES)
@@ -129,8 +133,8 @@ def experiments(
     return {
         "course": course,
         "more samples": Sharpness(large, ()),
-        "rescaled": Sharpness(small, (epsilon,), rescaled=10.0, samples=SAMPLES),
-        "line": Interpolation((small, large)),
+        "rescaled": Sharpness(small, (), rescaled=10.0, samples=SAMPLES),
+        "line": Interpolation((small, large), points=13),
     }
 
 
@@ -222,10 +226,8 @@ def verdicts(runs):
 def rescaling(rescaled, end):
     """Yield what rescaling the layers changes."""
     if np.all(np.isfinite(rescaled["loss"]) | rescaled.diverged):  # a network of one layer cannot be rescaled
-        for name, column in (("λ", "eigenvalue"), ("φ", "sharpness")):
-            ratio = np.ravel(rescaled[column]) / np.ravel(end[column])
-            text = f"Rescaling the layers multiplies {name}, though the function is the same."
-            yield claim(text, ratio, above=2, scale="log", source="Dinh et al.")
+        text = "Rescaling the layers multiplies λ, though the function is the same."
+        yield claim(text, rescaled["eigenvalue"] / end["eigenvalue"], above=2, scale="log", source="Dinh et al.")
         changed = np.abs(rescaled["loss"] - end["loss"]) / end["loss"]
         yield claim("The rescaled network has the same loss.", changed, below=1e-4, check=True, unit="relative change")
 

@@ -50,13 +50,13 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
     26: {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "steps": 96},
     27: {"batch_size": 10, "micro_batch_size": 5, "learning_rates": (0.1, 0.3, 1.0), "epochs": 1, "passes": 1},
     28: {"batch_sizes": (1, 8), "learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0), "label_noise": 0.2},
-    29: {"batch_sizes": (10, 50), "weight_decays": (1.0, 4.0, 16.0), "epochs": 2},
+    29: {"batch_sizes": (10, 50), "weight_decays": (1.0, 4.0, 16.0), "samples": 50, "epochs": 2},
     30: {"samples": 48, "steps": 10},
 }
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
 TINY[23] |= {"epochs": 8, "steps": 8, "trials": 2}
 TINY[27] |= {"samples_seen": 320}
-TINY[28] |= {"samples_seen": 256}
+TINY[28] |= {"samples_seen": 256, "adam_learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0)}
 TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
@@ -318,7 +318,7 @@ def test_it_runs_on_two_classes_with_batches_of_one_sample_and_of_all(chapter, s
     labels = np.arange(62) % 2
     samples = np.random.default_rng(3).normal(size=(62, 5)) + labels[:, None]
     two_classes = standardize("two", samples[:50], labels[:50], samples[50:], labels[50:])
-    changes = {"batch_sizes": (1, 50), "small_batch_size": 1, "large_batch_size": 50}
+    changes = {"batch_sizes": (1, 50), "small_batch_size": 1, "large_batch_size": 50, "samples_seen": 800}
     changes = {name: value for name, value in changes.items() if name in TINY[chapter.number]}
     page = build_tiny(chapter, Lab(two_classes, 2, Store(tmp_path), quiet=True, model=small_model), **changes)
     show(page, write(page, tmp_path / "out", ("png",), "page"))
