@@ -111,7 +111,7 @@ def oracle(tasks):
         epochs = advice_tasks.TASKS[task][2]
         if "target" not in entry:
             # a first search, at batch size 64, for the rate of the long trainings
-            target, *_ = find_target(problem, min(epochs, 20), FIRST_RATES[optimizer])
+            target, *_ = find_target(problem, epochs / 4, FIRST_RATES[optimizer])
             rate = best({"steps": search_rates(problem, 64, FIRST_RATES[optimizer], target, epochs)})[1]
             entry["target"], entry["first"], entry["lowest"] = find_target(problem, epochs, rate)
         for size in [each for each in SIZES if each <= problem.samples and str(each) not in entry["sizes"]]:

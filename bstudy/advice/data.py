@@ -12,7 +12,8 @@ from bstudy.processes import stdout_to_stderr
 from bstudy.user_model import load_function
 
 HELD_OUT = 0.2  # of the training set, if there is no test set
-MAX_HELD_OUT = 2000  # samples whose loss is evaluated
+MAX_HELD_OUT = 2000  # samples that are split off
+EVALUATED = 1000  # held-out samples at most, whose loss is evaluated: as long as a few dozen steps
 MIN_SAMPLES = 64
 FUNCTION_RETURNS = "x_train, y_train and, if there is a test set, x_test, y_test"
 
@@ -125,8 +126,8 @@ def _numbers(name, part, array) -> np.ndarray:
 
 
 def held_out(arrays: Arrays, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the samples whose loss is evaluated: at most 2,000, always the same, in whole batches if there is one."""
-    rows = np.random.default_rng(0).permutation(len(arrays.x_test))[:MAX_HELD_OUT]
+    """Return the samples whose loss is evaluated: at most 1,000, always the same, in whole batches if there is one."""
+    rows = np.random.default_rng(0).permutation(len(arrays.x_test))[:EVALUATED]
     if len(rows) > batch_size:
         rows = rows[: len(rows) // batch_size * batch_size]
     return arrays.x_test[rows], arrays.y_test[rows]
