@@ -226,9 +226,8 @@ class _Search:
 
     def candidates(self) -> Iterator[int]:
         """Yield the number of the next learning rate to try, until those above and below the best are no better."""
-        first = len(LATTICE) // 2
         if not self.columns["tried"].any():
-            yield first
+            yield len(LATTICE) // 2
         while untried := [number for number in self.neighbors() if not self.columns["tried"][number]]:
             yield untried[0]
 
