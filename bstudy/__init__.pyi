@@ -22,6 +22,7 @@ from .experiments.branching import geometric_mean as geometric_mean
 from .experiments.branching import largest_tolerated as largest_tolerated
 from .experiments.convex_descent import ConvexDescent as ConvexDescent
 from .experiments.cost import Cost as Cost
+from .experiments.cost import Memory as Memory
 from .experiments.cost import StepTime as StepTime
 from .experiments.cost import Throughput as Throughput
 from .experiments.evaluation import Evaluation as Evaluation

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bstudy import Cost, Evaluation, Lab, Runs, StepTime, TimeToTarget, claim, leaves, map_leaves
+from bstudy import Cost, Evaluation, Lab, Memory, Runs, StepTime, TimeToTarget, claim, leaves, map_leaves
 from bstudy.chapter import chapters, option_name
 from bstudy.chapters.parameters import PARAMETER_HELP
 from bstudy.claims import MARKS
@@ -95,17 +95,20 @@ def build_tiny(chapter, lab, **changes):
     """Return the Report of a chapter in its tiny setting; times and memory are made up: test_cost.py measures them."""
     parameters = chapter.parameters | TINY[chapter.number] | changes
     for experiment in leaves(chapter.module.experiments(**parameters)).values():
-        if isinstance(experiment, Cost):
+        if isinstance(experiment, Cost | Memory):
             store_made_up_cost(experiment, lab)
     return build(chapter, parameters, lab)
 
 
 def store_made_up_cost(experiment, lab):
-    size = experiment.batch_size
+    sizes = np.array(experiment.batch_sizes if isinstance(experiment, Memory) else experiment.batch_size)
     for seed in lab.seeds:
-        seconds = (1 + seed / 100) * np.linspace(1, 2, experiment.passes) * (1 + 10 / size)
-        columns = {"seconds": seconds, "compile_seconds": 0.5, "memory": 1e6 + 2e4 * size, "parameters": 227}
-        columns |= {"compile_memory": 8e5, "weight_bytes": 908, "gradient_bytes": 908, "activation_bytes": 1e4 * size}
+        columns = {"memory": 1e6 + 2e4 * sizes, "activation_bytes": 1e4 * sizes}
+        alike = {"compile_memory": 8e5, "parameters": 227, "weight_bytes": 908, "gradient_bytes": 908}
+        columns |= {name: np.full(sizes.shape, value) for name, value in alike.items()}
+        if isinstance(experiment, Cost):
+            columns["seconds"] = (1 + seed / 100) * np.linspace(1, 2, experiment.passes) * (1 + 10 / sizes)
+            columns["compile_seconds"] = 0.5
         arrays = {name: np.asarray(column, float) for name, column in columns.items()}
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 
@@ -228,8 +231,9 @@ def with_second_seed(run, value, diverged):
 
 
 def test_no_verdict_rests_on_a_run_that_diverged(chapter, page):
-    def diverge(run):  # times do not diverge
-        return run if isinstance(run.experiment, Cost | StepTime) else with_second_seed(run, np.nan, diverged=True)
+    def diverge(run):
+        of_machine = isinstance(run.experiment, Cost | Memory | StepTime)  # times do not diverge
+        return run if of_machine else with_second_seed(run, np.nan, diverged=True)
 
     runs = map_leaves(diverge, page.runs)
     of_cost = [each for each in page.claims if chapter.number == 15 or " take more " in each.claim]

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from bstudy import Cost, StepTime, Throughput
+from bstudy import Cost, Memory, StepTime, Throughput
 from bstudy.errors import BstudyError, InvalidInput
 from bstudy.experiments import cost
 from bstudy.experiments.rate_grid import initial_weights
@@ -26,6 +26,14 @@ def test_a_cost_is_measured_and_predicted(measure, tmp_path, monkeypatch):
     assert columns["weight_bytes"] == columns["gradient_bytes"] == 4 * PARAMETERS
     assert columns["activation_bytes"] == 2 * 4 * 16 * (16 + 1024 + 1024 + 3)
     assert np.isnan(cost.memory_used()).any() or 1e6 < columns["compile_memory"] <= columns["memory"] < 1e9
+
+
+def test_the_memory_of_several_sizes_is_measured_at_the_same_time(measure):
+    columns = measure(Memory((8, 32))).columns
+    assert {column.shape for column in columns.values()} == {(2,)}
+    assert (columns["parameters"] == PARAMETERS).all()
+    assert columns["activation_bytes"][1] == 4 * columns["activation_bytes"][0]
+    assert np.isnan(cost.memory_used()).any() or (columns["compile_memory"] <= columns["memory"]).all()
 
 
 def test_a_throughput_has_the_seconds_of_each_call(tiny, get_trainer, monkeypatch):

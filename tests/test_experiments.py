@@ -20,6 +20,7 @@ from bstudy import (
     GradientPenalty,
     GradientTrials,
     Interpolation,
+    Memory,
     NoiseScale,
     NormalizedEvaluation,
     RateGrid,
@@ -61,6 +62,7 @@ TINY = [
     NormalizedEvaluation(batch_sizes=(2, 20), batch_size=16, epochs=2),
     Survival(8, (0.1, 0.5), (0, 3), 20, trials=2),
     Cost(16, passes=1),
+    Memory((16,)),
     Throughput(16, seconds=0.01),
     StepTime((8, 32), passes=1),
 ]
@@ -115,11 +117,11 @@ PINNED = {
         "final_train_loss": 0.6404294,
         "final_train_accuracy": 80.0,
     },
-    ("time_to_target", 4): {"steps": 3.0, "epochs": 0.96},
-    ("tuned_time_to_target", 1): {
-        "rates": 1.660026,
-        "tried": 0.3166667,
-        "rate_steps": math.inf,
+    ("time_to_target", 5): {"steps": 3.0, "epochs": 0.96},
+    ("tuned_time_to_target", 2): {
+        "rates": 1.887079,
+        "tried": 0.3653846,
+        "rate_steps": 5.166667,
         "train_steps": 2.0,
         "first_steps": 3.0,
         "first_epochs": 0.96,
@@ -167,6 +169,14 @@ PINNED = {
     ("cost", 2): {
         "seconds": None,
         "compile_seconds": None,
+        "memory": None,
+        "compile_memory": None,
+        "parameters": 235.0,
+        "weight_bytes": 940.0,
+        "gradient_bytes": 940.0,
+        "activation_bytes": 4480.0,
+    },
+    ("memory", 1): {
         "memory": None,
         "compile_memory": None,
         "parameters": 235.0,
@@ -225,7 +235,7 @@ def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_s
         (Recipe.sgd(64, 0.01, 30), MLP, 0, "7a5b6bb16e0bf295"),
         (Recipe.adam(64, 0.01, 30).then(batch_size=16), CNN, 1, "658f135c22772577"),
         (GradientTrials(START), ModelSpec("module:function", (("m.py", "d" * 64),), "e" * 64), 2, "a44ac0af2c4aea47"),
-        (TimeToTarget.sgd(64, 0.1, 10, 93), MLP, 0, "14f3d90f3577bfc3"),
+        (TimeToTarget.sgd(64, 0.1, 10, 93), MLP, 0, "9c4eaae69b8a9f70"),
     ],
 )
 def test_keys_stay_as_they_are(experiment, model, seed, key):

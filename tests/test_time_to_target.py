@@ -37,7 +37,7 @@ def numpy_times(tiny, small_model, get_trainer, numpy_gradients):
         """Return (steps, epochs) to a target by a plain loop, evaluated at the samples of the docstring."""
         weights = [weight.astype(float) for weight in get_trainer(tiny, find_model(small_model)).initial_weights(0)]
         sets = {"train": (tiny.x_train, tiny.y_train), "test": (tiny.x_test, tiny.y_test)}
-        seen, steps, next_evaluation, best = 0, 0, 50 / 64, 0
+        seen, steps, next_evaluation, best = 0, 0, 50 / 8, 0
         for epoch in range(epochs):
             order = epoch_permutation(50, 0, epoch)
             for first in range(0, 50, batch_size):
@@ -51,7 +51,7 @@ def numpy_times(tiny, small_model, get_trainer, numpy_gradients):
                 best = max(best, accuracy)
                 if accuracy >= target:
                     return steps, seen / 50
-                growth = 1.05 if 100 - best <= 2 * (100 - target) else 1.25
+                growth = 1.05 if 100 - best <= 2 * (100 - target) else 1.4
                 while next_evaluation <= seen:
                     next_evaluation *= growth
         return np.inf, np.inf
@@ -77,6 +77,7 @@ def test_steps_are_counted_exactly(run_small, monkeypatch, batch_size):
         with monkeypatch.context() as patch:
             accuracies = itertools.chain([99.9] * (count - 1), itertools.repeat(100))
             patch.setattr(Trainer, "evaluate", lambda *_, accuracies=accuracies: (1.0, next(accuracies)))
+            patch.setattr("bstudy.experiments.time_to_target.FIRST_EVALUATION", 0.01)
             patch.setattr("bstudy.experiments.time_to_target.FAR", 1.001)
             patch.setattr("bstudy.experiments.time_to_target.NEAR", 1.001)
             patch.setattr("bstudy.experiments.time_to_target.HOPELESS", 1000)
@@ -116,11 +117,11 @@ def test_a_target_is_in_percent(wrong):
 def test_the_search_ends_between_two_rates_that_are_no_better(run_small):
     tuned = run_small(TunedTimeToTarget.sgd(16, 0.1, 20, 85)).columns
     rates, steps = tuned["rates"], tuned["rate_steps"]
-    assert rates[12] == 0.1
+    assert rates[6] == 0.1
     assert rates[[0, -1]] == pytest.approx([0.1 / 64, 6.4])
     best = np.flatnonzero(rates == tuned["learning_rate"])[0]
     assert tuned["tried"][best - 1 : best + 2].all()
-    assert tuned["tried"].sum() < 15
+    assert tuned["tried"].sum() < 8
     assert np.isnan(steps[tuned["tried"] == 0]).all()
     assert steps[best] == tuned["train_steps"] == np.nanmin(steps)
     assert not (steps[[best - 1, best + 1]] < steps[best]).any()

@@ -9,6 +9,7 @@ from bstudy.backend import start, tf
 from bstudy.data import Dataset
 from bstudy.errors import BstudyError
 from bstudy.experiments.base import (
+    Context,
     Experiment,
     Work,
     added,
@@ -28,6 +29,7 @@ from bstudy.trainer import SGD, OptimizerSettings, Trainer, epoch_permutation, m
 CALLS = 10  # of a throughput: several, so that some of them have the machine to themselves
 START_SECONDS = 7.0  # of a process with TensorFlow
 STEP_TIME_SAMPLES = 4096
+MEMORY_COLUMNS = ("memory", "compile_memory", "parameters", "weight_bytes", "gradient_bytes", "activation_bytes")
 BATCH_SECONDS = 6e-4  # of evaluating a batch, besides its samples
 
 
@@ -47,20 +49,31 @@ class _MeasuredInChild(Experiment):
         raise NotImplementedError
 
     def measure(self, context):
-        dataset, expected = context.dataset, self.work(context.dataset).seconds
-        shape = len(dataset.x_train), dataset.input_shape, dataset.classes
-        started = time.monotonic()
-        child = Child(_measure_columns, self, context.trainer.spec, shape, context.seed)
-        try:
+        columns = yield from _measure_in_children([self], context, self.work(context.dataset).seconds)
+        yield 1.0, Result({name: np.asarray(value, float) for name, value in columns[0].items()})
+
+
+def _measure_in_children(experiments: list[_MeasuredInChild], context: Context, expected: float):
+    """Measure the columns of each experiment in a new process; all run at the same time. Return them in order."""
+    dataset = context.dataset
+    shape = len(dataset.x_train), dataset.input_shape, dataset.classes
+    started, columns = time.monotonic(), []
+    arguments, children = (context.trainer.spec, shape, context.seed), {}
+    try:
+        for experiment in experiments:
+            children[experiment] = Child(_measure_columns, experiment, *arguments)
+        for experiment in experiments:
+            child = children[experiment]
             while not child.connection.poll(1):
                 yield min(0.95, (time.monotonic() - started) / expected), Result({}, progress=0.0)
-            columns = child.connection.recv()
+            columns.append(child.connection.recv())
             child.join()
-        except EOFError:
-            raise BstudyError(f"the process that measures {self} ended with {child.exit_reason()}") from None
-        finally:
+    except EOFError:
+        raise BstudyError(f"the process that measures {experiment} ended with {child.exit_reason()}") from None
+    finally:
+        for child in children.values():
             child.kill()
-        yield 1.0, Result({name: np.asarray(value, float) for name, value in columns.items()})
+    return columns
 
 
 def _measure_columns(connection, experiment, spec, shape, seed):
@@ -151,6 +164,45 @@ class Cost(_MeasuredInChild):
 
     def __str__(self):
         return f"{self.batch_size}: cost of {self.task}"
+
+
+@dataclass(frozen=True)
+class Memory(Experiment):
+    """The memory of training at several batch sizes, on random data of the data set's shape.
+
+    Each batch size is measured in a new process, as by Cost. On a CPU these processes run at the same time, since they
+    do not share their memory; on a GPU one after another.
+
+    Columns, one value for each batch size:
+        memory, compile_memory, parameters, weight_bytes, gradient_bytes, activation_bytes: (batch sizes,) as in Cost.
+
+    Args:
+        batch_sizes: To measure.
+    """
+
+    KIND = "memory"
+    EXCLUSIVE = True
+
+    batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
+
+    def validate(self, dataset):
+        check_batch_size(self.batch_sizes[-1], dataset)
+
+    def work(self, dataset):
+        return Work(seconds=START_SECONDS * len(self.batch_sizes) / 2)
+
+    def table(self, run):
+        return {f"memory (MB), B = {size}": run["memory"][:, i] / 1e6 for i, size in enumerate(self.batch_sizes)}
+
+    def measure(self, context):
+        costs, columns = [Cost(size, passes=1) for size in self.batch_sizes], []
+        groups = [costs] if tf.config.list_logical_devices()[-1].device_type == "CPU" else [[cost] for cost in costs]
+        for group in groups:
+            columns += yield from _measure_in_children(group, context, self.work(context.dataset).seconds)
+        yield 1.0, Result({name: np.array([each[name] for each in columns], float) for name in MEMORY_COLUMNS})
+
+    def __str__(self):
+        return f"memory at {', '.join(map(str, self.batch_sizes))}"
 
 
 @dataclass(frozen=True)
