@@ -64,7 +64,7 @@ tolerance: with 5 % or 20 % it is about 9-fold as well. But with 1 % it is 4-fol
 Before the target, the branches are at a third of the B_crit that is fitted to the steps of chapter 16, which is about
 90 without the size 1024, but the interval is wide: [0.13, 0.77] times. The branches keep the rate of the run in
 proportion, and the fit is of rates that are tuned at each size. The batch size nearest to √(B_crit t₀ / t₁) takes 1.1
-times the shortest time. 256 takes nearly twice as long as 64, since its steps take over three times as long.
+times the shortest time. 256 takes 1.8 times as long as 64, since its steps take over three times as long.
 
 ## In practice
 
