@@ -57,14 +57,14 @@ single samples still disagree when the mean gradient has nearly vanished. It is 
 that is typically within a factor of 4. McCandlish et al. have 2.5 and 4.5 on MNIST. The noise scale tells what
 averaging saves if the learning rate can grow with the batch, and the branches tell how far it can grow.
 
-Branching has a weakness of its own. Late in training a branch of 16 hardly lowers the loss, so a branch that learns
-nothing is within the tolerance of 10 %. There it detects only instability. The rise does not rest on the exact
+Branching has a weakness of its own. At the last checkpoint a branch of 16 lowers the loss by only 3 %, so a branch that
+learns nothing is within the tolerance of 10 %. There it detects only instability. The rise does not rest on the exact
 tolerance: with 5 % or 20 % it is about 9-fold as well. But with 1 % it is 4-fold.
 
 Before the target, the branches are at a third of the B_crit that is fitted to the steps of chapter 16, which is about
 90 without the size 1024, but the interval is wide: [0.13, 0.77] times. The branches keep the rate of the run in
 proportion, and the fit is of rates that are tuned at each size. The batch size nearest to √(B_crit t₀ / t₁) takes 1.1
-times the shortest time. 256 takes nearly twice as long as 64, since its steps take over three times as long.
+times the shortest time. 256 takes 1.8 times as long as 64, since its steps take over three times as long.
 
 ## In practice
 
