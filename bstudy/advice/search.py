@@ -18,8 +18,8 @@ ROUNDS = ((1, 3), (3, 1), (9, 1))  # of the race: how long, in units of the firs
 RACE_UNITS = RATES + 3 * 2 + 6  # of all rounds together
 PATIENCE, PATIENT_STEPS = 4, 50  # a training ends at this multiple of the steps of its lowest loss
 MARGIN = 1.3  # a challenger that is slower than the best by more is given up
-CLOSE = 1.15  # rivals by less than this are measured with more seeds
-SEEDS, MAX_SEEDS = 2, 5  # of each candidate, and of close rivals
+CLOSE, NEAREST = 1.15, 2  # rivals that are slower by less are measured with more seeds, and at least the nearest two
+SEEDS, MAX_SEEDS = 2, 10  # of each candidate, and of close rivals
 HOPELESS = 10.0  # times the first loss: the training has diverged
 # (factors of 2 in the batch size, factors of √2 in the rate) of the neighbors
 NEIGHBORS = ((0, 1), (0, -1), (1, 1), (-1, -1), (1, 0), (-1, 0), (1, 2), (-1, -2))
@@ -269,9 +269,10 @@ class Refinement:
         return True
 
     def rivals(self) -> list[tuple[int, int]]:
-        """Return the points nearly as fast as the best, fastest first, without the best."""
+        """Return the points nearly as fast as the best, fastest first, without the best; at least two if there are."""
         ratios = {point: each.ratio(self.winner) for point, each in self.candidates.items() if point != self.best}
-        return sorted((point for point, ratio in ratios.items() if ratio < CLOSE), key=ratios.get)
+        reached = sorted((point for point, ratio in ratios.items() if math.isfinite(ratio)), key=ratios.get)
+        return [point for place, point in enumerate(reached) if place < NEAREST or ratios[point] < CLOSE]
 
     def add_seeds(self) -> bool:
         """Measure the best and its close rivals with one more seed; return whether there was anything to do."""
