@@ -17,7 +17,7 @@ from bstudy.advice.measured import Goal, Noise, Speed
 from bstudy.advice.model import Network, find_network
 from bstudy.advice.page import Advice
 from bstudy.advice.problem import SMALL, KerasProblem
-from bstudy.advice.search import Refinement, Setting, Training, race, target_of
+from bstudy.advice.search import RATES, STEP_OF_RATES, Refinement, Setting, Training, race, target_of
 from bstudy.backend import start
 from bstudy.errors import BstudyError, Interrupted, InvalidInput
 from bstudy.machine import available_memory
@@ -29,7 +29,7 @@ SIZES, FACTOR = 8, 4  # the first batch size whose speed is measured, and from o
 LARGEST = 8192
 SPEED_GAIN = 1.05  # of samples a second that makes a larger size worth a trial
 SPEED_END, EDGE_END, NOISE_END, RACE_END = 0.13, 0.18, 0.23, 0.7  # of the budget, when each part is over
-RACE_LEAST = 0.4  # of the budget, for the race, whatever came before
+EDGE_LEAST, RACE_LEAST = 0.05, 0.4  # of the budget, whatever came before
 RACE_SHARE = 0.7  # of the time of the race that is training; the rest is evaluation and compiling
 MEMORY_SHARE = 0.8  # of the free memory that a trial may be expected to take
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -154,7 +154,7 @@ class Measurement:
         with self.part(SPEED_END):
             speed = self.measure_speed()
         small = min(SMALL, self.problem.samples)
-        with self.part(EDGE_END):
+        with self.part(EDGE_END, at_least=EDGE_LEAST):
             self.log("up to which learning rate training is stable")
             edge = self.problem.highest_rate(small, self.budget.left())
         with self.part(NOISE_END):
@@ -247,24 +247,28 @@ class Measurement:
         return sizes[int(np.argmin([speed.time_at(size, noise_scale) for size in sizes]))]
 
     def race(self, batch_size: int, edge: float) -> list[Training]:
-        """Race learning rates at a batch size."""
+        """Race learning rates at a batch size, and lower ones if all of them fail."""
         if batch_size != SMALL and self.budget.left() > 0:
             self.log(f"up to which learning rate training is stable at a batch size of {batch_size}")
             edge = self.problem.highest_rate(batch_size, self.budget.left() / 5)
-        seconds, self.samples_seen = RACE_SHARE * self.budget.left(), 0
-        self.log(f"eight learning rates from {edge:.2g} down, in a race at a batch size of {batch_size}")
-        if self.goal.epochs:
-            whole_time = RACE_SHARE * (self.budget.seconds - self.budget.used)
-            per_sample = self.problem.step_seconds(batch_size) / batch_size
-            self.samples_seen = whole.affordable_samples(self.goal.epochs, self.problem.samples, per_sample, whole_time)
-            trainings = whole.race_epochs(self.problem, batch_size, edge, self.samples_seen)
-        else:
-            trainings = race(self.problem, batch_size, edge, max(seconds, 0.0))
-        if self.budget.stop.is_set() and all(len(each.losses) < 3 for each in trainings):
-            raise Interrupted("stopped before any learning rates had been compared")
-        if not trainings[0].lowest_loss() < trainings[0].losses[0]:
-            raise BstudyError(f"no learning rate up to {edge:.2g} lowers the held-out loss; is the budget too small?")
-        return trainings
+        for highest in (edge, edge / STEP_OF_RATES**RATES):
+            self.log(f"eight learning rates from {highest:.2g} down, in a race at a batch size of {batch_size}")
+            trainings = self.race_from(highest, batch_size)
+            if self.budget.stop.is_set() and all(len(each.losses) < 3 for each in trainings):
+                raise Interrupted("stopped before any learning rates had been compared")
+            if trainings[0].lowest_loss() < trainings[0].losses[0]:
+                return trainings
+        raise BstudyError(f"no learning rate up to {edge:.2g} lowers the held-out loss; is the budget too small?")
+
+    def race_from(self, highest: float, batch_size: int) -> list[Training]:
+        """Race the highest learning rate and lower ones, as the goal asks."""
+        self.samples_seen = 0
+        if not self.goal.epochs:
+            return race(self.problem, batch_size, highest, max(0.0, RACE_SHARE * self.budget.left()))
+        seconds = RACE_SHARE * (self.budget.seconds - self.budget.used)
+        per_sample = self.problem.step_seconds(batch_size) / batch_size
+        self.samples_seen = whole.affordable_samples(self.goal.epochs, self.problem.samples, per_sample, seconds)
+        return whole.race_epochs(self.problem, batch_size, highest, self.samples_seen)
 
     def refine(self, speed: Speed, trainings: list[Training]) -> Refinement:
         """Compare the winner of the race with its neighbors in batch size and learning rate."""

@@ -19,7 +19,7 @@ RACE_UNITS = RATES + 3 * 2 + 6  # of all rounds together
 PATIENCE, PATIENT_STEPS = 4, 50  # a training ends at this multiple of the steps of its lowest loss
 MARGIN = 1.3  # a challenger that is slower than the best by more is given up
 CLOSE, NEAREST = 1.15, 2  # rivals that are slower by less are measured with more seeds, and at least the nearest two
-SEEDS, MAX_SEEDS = 2, 10  # of each candidate, and of close rivals
+SEEDS, LEAST_SEEDS, MAX_SEEDS = 2, 5, 10  # of each candidate, of the best, and of close rivals
 HOPELESS = 10.0  # times the first loss: the training has diverged
 # (factors of 2 in the batch size, factors of √2 in the rate) of the neighbors
 NEIGHBORS = ((0, 1), (0, -1), (1, 1), (-1, -1), (1, 0), (-1, 0), (1, 2), (-1, -2))
@@ -132,12 +132,15 @@ class Candidate:
     times: dict[int, float] = field(default_factory=dict)  # seed -> seconds to the target
 
     def ratio(self, other: "Candidate") -> float:
-        """Return the geometric mean over common seeds of this time divided by the other's."""
+        """Return the geometric mean over common seeds of this time divided by the other's.
+
+        It is infinite if this setting fails to reach the target with one of them, and 0 if only the other does.
+        """
         seeds = self.times.keys() & other.times.keys()
         mine, others = (np.array([each.times[seed] for seed in sorted(seeds)]) for each in (self, other))
         if len(seeds) == 0 or not np.isfinite(mine).all():
             return math.inf
-        return float(np.exp(np.mean(np.log(mine / others))))
+        return float(np.exp(np.mean(np.log(mine) - np.log(others))))
 
     @property
     def seconds(self) -> float:
@@ -264,8 +267,6 @@ class Refinement:
             return False
         candidate.trainings[seed] = training
         candidate.times[seed] = training.time_to(self.target)
-        if candidate is self.winner and not math.isfinite(candidate.times[seed]):
-            candidate.times[seed] = float(training.seconds[-1])  # at least that long
         return True
 
     def rivals(self) -> list[tuple[int, int]]:
@@ -276,20 +277,26 @@ class Refinement:
 
     def add_seeds(self) -> bool:
         """Measure the best and its close rivals with one more seed; return whether there was anything to do."""
-        seed = len(self.winner.times)
-        rivals = self.rivals()
+        seed, rivals = len(self.winner.times), self.rivals()
+        if not rivals and math.isinf(self.winner.seconds):
+            self.retreat()
+            return True
         behind = [point for point in rivals if len(self.candidates[point].times) < seed]
-        if seed >= MAX_SEEDS and not behind:
-            return False
         if behind:
-            seed = len(self.candidates[behind[0]].times)
-            self.measure(self.candidates[behind[0]], seed)
-        elif rivals:
+            candidate = self.candidates[behind[0]]
+            self.measure(candidate, len(candidate.times))
+        elif seed < (MAX_SEEDS if rivals else LEAST_SEEDS):
             self.measure(self.winner, seed)
         else:
             return False
         self.best = min([self.best, *self.rivals()], key=self._compared)
         return True
+
+    def retreat(self) -> None:
+        """Leave a setting that does not always reach the target, and has no rival, for half its learning rate."""
+        self.best = self.best[0], self.best[1] - 2
+        candidate = self.candidates[self.best] = Candidate(self.setting(self.best))
+        self.measure(candidate, 0)
 
     def _compared(self, point):
         """Return the ratio of a candidate's time to the best's; 1 until it has all seeds of the best."""
