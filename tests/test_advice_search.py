@@ -189,6 +189,27 @@ def test_a_training_ends_when_it_diverges_or_no_longer_improves_or_the_time_is_o
     assert late.steps == [0]
 
 
+class Unreliable(Curve):
+    """A loss of 1 / (1 + rate · steps). From a rate of 0.3 on, training fails with seed 3; from 0.5 on, it diverges."""
+
+    def start(self, setting, seed):
+        rate = setting.learning_rate
+        if rate >= 0.5:
+            return Curve([1.0, math.nan])
+        return Curve([1.0] if rate >= 0.3 and seed == 3 else list(1 / (1 + rate * np.arange(2000))))
+
+
+def test_a_setting_that_fails_with_a_seed_is_not_recommended():
+    problem = Unreliable([])
+    winner = Training(problem, Setting(8, 0.4))
+    winner.advance(100.0, 0.2)
+    refinement = Refinement(problem, winner, 0.2, lambda size: size == 8)
+    refinement.run()
+    assert refinement.winner.setting.learning_rate == pytest.approx(0.4 / 2**0.5)
+    assert np.isfinite(refinement.winner.seconds)
+    assert len(refinement.winner.times) >= 5
+
+
 def test_the_target_is_nine_tenths_of_the_way_to_the_lowest_loss():
     trainings = [Training(Curve([2.0, 1.5, low]), Setting(8, 0.1)) for low in (1.0, 0.5)]
     for training in trainings:

@@ -95,7 +95,7 @@ class Training:
 
     def advance(self, seconds: float, target: float = -math.inf) -> None:
         """Train until this number of seconds after the start, until a loss, or until the budget ends."""
-        last = math.ceil(seconds / self.step_seconds)
+        last = math.inf if math.isinf(seconds) else math.ceil(seconds / self.step_seconds)
         while self.steps[-1] < last and self.losses[-1] > target and not self.is_over:
             if self.problem.seconds_left() <= 0:
                 return
