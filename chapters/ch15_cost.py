@@ -33,16 +33,16 @@ include the compiler.
 
 ## Explanation
 
-On digits and two processor cores an epoch takes 0.20 seconds at batch size 16, 0.14 at 64 and 0.12 from 256 on. (The
-machine had other work; on a quiet one it was about half of that, in the same ratio or a larger one.) Up to 256, samples
+On digits and two processor cores an epoch takes 0.20 seconds at batch size 16, 0.14 at 64 and 0.11 from 256 on. (The
+machine is shared; at another hour it was about half of that, in nearly the same ratio.) Up to 256, samples
 share the overhead of a step, which reads and writes 1.1 million weights. From there on only the arithmetic is left. A
 GPU computes thousands of products at once and idles at small batches, so its t₀ / t₁ is far larger: the article's
 factor of 2.8 is possible there, and is not reached here (1.7).
 
-Memory grows with the batch on digits, from about 77 MB at 16 to about 109 MB at 1024. The slope is about 31 kB per
+Memory grows with the batch on digits, from about 73 MB at 16 to about 104 MB at 1024. The slope is about 28 kB per
 sample, where the formula has 17 for the outputs and their gradients; the program holds further copies. But the larger
-part, about 78 MB, does not depend on the batch, and two thirds of it are reached before the first step: that is the
-compiler, at 52 MB whatever the batch is. The weights were there before, their gradients need 5 MB, and the rest are
+part, about 75 MB, does not depend on the batch, and two thirds of it are reached before the first step: that is the
+compiler, at 51 MB whatever the batch is. The weights were there before, their gradients need 5 MB, and the rest are
 buffers of the process. On a GPU the compiler works in the memory of the host. So there, and with larger models, the
 outputs dominate sooner, and the article's comparison table, with twice the memory for twice the batch, is possible for
 outputs alone.
@@ -92,8 +92,8 @@ when one measurement was known: 49 of 69 MB at batch size 16.
 
 Later the chapter had to run in a minute. Time and memory of each batch size came from a process of its own; now the
 time of a step is measured in one process, and only memory in new ones, at three sizes and at the same time. Before, an
-epoch at 1024 took 0.40 [0.28, 0.56] times as long as at 16, and one at 256 was 2.5 [2.2, 2.8] times as fast. With other
-work on the machine, as in the run shown, the overhead of a step is a smaller part of its time.
+epoch at 1024 took 0.40 [0.28, 0.56] times as long as at 16, and one at 256 was 2.5 [2.2, 2.8] times as fast. Three
+runs, two of them beside other work, had 1.7 to 1.9 in place of 2.5.
 """
 
 import numpy as np

@@ -48,7 +48,7 @@ too: accumulation updates them 16 times a step. After 12 steps they are still ne
 test loss is 1.15 in place of 0.78.
 
 Accumulation takes about as long as small batches, because both pay for each gradient. Per sample, one batch of 256 is
-more than twice as fast. The bound of the claim is nine tenths of the time of small batches, and some runs were near it
+1.7 times as fast. The bound of the claim is nine tenths of the time of small batches, and some runs were near it
 (see the history): another machine may decide otherwise.
 
 The same samples are worth more in small steps. At small rates both ways end alike, because both have covered the same
