@@ -113,7 +113,7 @@ from bstudy import RateGrid, StepTime, claim, plots, power_law_exponent
 PART = "IX. Since then"
 HELP = {
     "sample_counts": "numbers of training samples that are used; the largest one for the comparison of batch sizes",
-    "trials": "trainings of each kind and seed, with other weights and batches",
+    "repeats": "trainings of each kind and seed, with other weights and batches",
     "steps": "number of steps of the comparison at equal steps: a multiple of 4, as the epochs are",
 }
 CLOCKS = ("epochs", "steps", "time")
@@ -122,10 +122,10 @@ POINTS = 4  # of evaluation
 
 
 def experiments(
-    batch_sizes=(1, 4, 16, 64, 256), learning_rates=RATES, sample_counts=(64, 128, 256), epochs=4, steps=32, trials=8
+    batch_sizes=(1, 4, 16, 64, 256), learning_rates=RATES, sample_counts=(64, 128, 256), epochs=4, steps=32, repeats=8
 ):
     rates, counts = tuple(sorted(learning_rates)), sorted(sample_counts)
-    few, samples, shared = counts[0], counts[-1], {"points": POINTS, "trials": trials}
+    few, samples, shared = counts[0], counts[-1], {"points": POINTS, "trials": repeats}
 
     def at_each_size(count, length):
         sizes = sorted({min(size, count) for size in batch_sizes})

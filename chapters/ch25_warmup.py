@@ -113,7 +113,7 @@ HELP = {
     "warmup_steps": "lengths of the warm-up that are compared with none, in steps",
     "steps": "number of steps of each training",
     "kernel_scale": "factor of the initial kernels at the sharper start",
-    "trials": "trainings of each kind and seed, with other weights and batches",
+    "repeats": "trainings of each kind and seed, with other weights and batches",
 }
 COLORS = {"usual start": "C3", "sharper start": "C4"}
 RATES = (0.32, 0.38, 0.45, 0.54, 0.64, 0.76, 0.91, 1.1, 1.3, 1.5, 1.8, 2.2, 2.6, 3.0, 3.6, 4.3)
@@ -126,13 +126,13 @@ def experiments(
     warmup_steps=(6, 30),
     steps=60,
     kernel_scale=2.0,
-    trials=16,
+    repeats=16,
 ):
     grid = learning_rates, (0, *warmup_steps), steps
     return {
-        "usual start": Survival(large_batch_size, *grid, trials=trials),
-        "sharper start": Survival(large_batch_size, *grid, kernel_scale, trials),
-        "small batch": Survival(small_batch_size, *grid, trials=trials),
+        "usual start": Survival(large_batch_size, *grid, trials=repeats),
+        "sharper start": Survival(large_batch_size, *grid, kernel_scale, repeats),
+        "small batch": Survival(small_batch_size, *grid, trials=repeats),
     }
 
 

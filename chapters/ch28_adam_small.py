@@ -113,7 +113,6 @@ PART = "IX. Since then"
 HELP = {
     "adam_learning_rates": "learning rates of Adam",
     "beta_2": "Adam's decay rate of the second moment, at all batch sizes or at the largest",
-    "learning_rates": "learning rates of SGD; with momentum they are a tenth of these",
     "samples_seen": "samples of each training, with repetitions: a multiple of 16 times each batch size",
 }
 MARGIN = 0.1  # nats above the best loss: a good rate

@@ -46,7 +46,7 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
     22: {"batch_sizes": (5, 25), "sgd_learning_rate": 0.02, "target_accuracy": 60.0, "epochs": 29},
     23: {"batch_sizes": (1, 4, 16, 32), "learning_rates": (0.01, 0.02, 0.1, 0.2), "sample_counts": (16, 32)},
     24: {"batch_sizes": (1, 8), "learning_rates": (0.3, 1.0)},
-    25: {"small_batch_size": 10, "large_batch_size": 25, "learning_rates": (0.1, 0.3), "steps": 40, "trials": 2},
+    25: {"small_batch_size": 10, "large_batch_size": 25, "learning_rates": (0.1, 0.3), "steps": 40, "repeats": 2},
     26: {"batch_sizes": (4, 8, 32), "learning_rates": (0.2, 0.4), "steps": 96},
     27: {"batch_size": 10, "micro_batch_size": 5, "learning_rates": (0.1, 0.3, 1.0), "epochs": 1, "passes": 1},
     28: {"batch_sizes": (1, 8), "learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0, 100.0), "label_noise": 0.2},
@@ -54,7 +54,7 @@ TINY = {  # parameters with which a chapter runs on the 50 samples of the tiny d
     30: {"samples": 48, "steps": 10},
 }
 TINY[21] |= {"checkpoints": (32, 64), "branch_samples": 32}
-TINY[23] |= {"epochs": 8, "steps": 8, "trials": 2}
+TINY[23] |= {"epochs": 8, "steps": 8, "repeats": 2}
 TINY[27] |= {"samples_seen": 320}
 TINY[28] |= {"samples_seen": 256, "adam_learning_rates": (1e-6, 1e-4, 0.01, 0.1, 1.0)}
 TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
