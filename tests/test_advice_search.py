@@ -125,6 +125,7 @@ def test_with_time_for_fifty_trainings_it_comes_near_the_best():
     assert np.mean(found <= 1.3) >= 0.9
 
 
+@pytest.mark.slow
 def test_with_time_for_a_dozen_trainings_half_of_its_settings_are_near_the_best():
     assert np.median(regrets(40, trainings=12)) <= 1.3
 

@@ -8,7 +8,7 @@ from bstudy.models import CNN, MLP
 from bstudy.trainer import loss_and_gradients
 
 
-@pytest.mark.parametrize("spec", [MLP, CNN], ids=str)
+@pytest.mark.parametrize("spec", [MLP, pytest.param(CNN, marks=pytest.mark.slow)], ids=str)
 def test_every_way_is_measured_for_every_batch_size(tiny, monkeypatch, spec):
     monkeypatch.setattr(bench, "SECONDS", 0.01)
     rows = list(bench.bench(tiny, (32, 2), spec))

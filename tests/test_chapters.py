@@ -113,7 +113,7 @@ def store_made_up_cost(experiment, lab):
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 
 
-QUICK = (0, 1, 7, 13, 16, 18, 21, 25, 28)  # chapters with measurements of all kinds; the others take minutes
+QUICK = (0, 1, 7, 16, 18, 21, 28)  # chapters with measurements of all kinds; the others take minutes
 EACH = [pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in QUICK)) for chapter in CHAPTERS]
 
 
