@@ -63,6 +63,9 @@ three seeds do not decide whether it doubles. The control, 64 samples for 16 epo
 equally many steps, and far from the 3.8 of the same data, as the limit of progress predicts. The law of Smith and Le is
 about generalization after a long training, which this does not test.
 
+On MNIST, with as many samples (`--repeats 4`), both answers are the same: 2.220 [2.195, 2.246] times the loss at the
+better end, and 1.003 [0.991, 1.015] times the lowest loss with batch size 1.
+
 ## In practice
 
 Do not search for a best batch size at one learning rate. Take a batch that uses your machine well (chapter 15), tune

@@ -57,6 +57,10 @@ Its best rate is 6 times as large, not 19 times. 15 steps are hardly more than t
 in most of them the velocity is still growing. Then a larger limit is of little use. The width of the range of good
 rates differs between seeds by too much for a verdict.
 
+On MNIST, with 1024 of its samples and runs of twice the length (`--steps 160`), all three answers are the same: 0.99
+[0.83, 1.18] times the steps at B = 4, 0.430 [0.397, 0.466] times with all samples, and a critical batch size 2.59
+[2.38, 2.83] times as large.
+
 ## In practice
 
 With small batches momentum is no reason to expect faster training. With large ones use it, and tune η / (1 − µ) again:

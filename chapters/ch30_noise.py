@@ -64,6 +64,9 @@ So the noise is not needed, but what it does is useful: it prefers weights at wh
 short. What the full batch pays for this is time. A step with the penalty costs about twice a step without it, and each
 of them reads all samples, where SGD reads 8.
 
+On MNIST, with as many samples, both answers are undecided: SGD's lead is 1.3 [-0.5, 3.1] points, and with the penalty
+1 η it is 0.2 points below the middle, from 3.2 below to 2.8 above.
+
 ## In practice
 
 Do not use small batches only because of their noise: if a large batch generalizes worse at equal training loss, a
