@@ -62,6 +62,9 @@ here, and one sample needs 17 kB. Accumulation needs less than the whole batch o
 always do. This counts the sum as a buffer of its own, as in this program and in Keras. PyTorch adds each layer's
 gradient to the sum at once, and saves a part of it.
 
+On MNIST (`--epochs 1 --passes 6`) the answers are the same: the steps are equal to 2.0 · 10⁻⁷, accumulation takes 1.18
+[1.06, 1.31] times the time of small batches, and these end at 0.75 [0.60, 0.94] times the test loss.
+
 ## In practice
 
 If a batch does not fit into memory, first try a smaller batch with a learning rate that is smaller by the same

@@ -58,6 +58,10 @@ problem. But the range of good rates of SGD is five times as wide at batch size 
 is limited by the curvature, as in chapter 22, and the smallest one grows with B. Adam has no such limit. Its range is
 93 at 16, and 57 and 52 at the ends do not decide the claim of the source for it.
 
+On MNIST the differences are larger. With a fixed half-life, batches of 1 end lower than 256, by 0.061 [0.038, 0.084]
+nats; with β₂ = 0.95 higher, by 0.107 [0.096, 0.118]; and Adam's range of good rates is 1.66 [1.42, 1.93] times as wide
+at 1.
+
 ## In practice
 
 Adam can train with single samples, if the half-life of v stays that of a batch size at which it was good. Keras's
