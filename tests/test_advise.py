@@ -2,12 +2,14 @@
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from bstudy import advise, plots
+from bstudy.advice import measure
 from bstudy.advice.data import make_arrays, read_arrays
 from bstudy.advice.measure import read_goal
 from bstudy.advice.measured import Speed
@@ -130,6 +132,17 @@ def test_a_loss_has_risen_if_it_comes_back_to_where_it_was(means, expected):
 
 def two_numbers():
     return compiled(keras.layers.Dense(8, "relu"), keras.layers.Dense(2))
+
+
+def test_speeds_are_measured_up_to_the_largest_batch_size(monkeypatch):
+    monkeypatch.setattr(measure, "LARGEST", 128)
+    monkeypatch.setattr(measure, "SPEED_GAIN", 0.0)
+    x = np.repeat(X, 10, axis=0)
+    network = find_network(compiled(keras.layers.Dense(1)), make_arrays("data", x, x[:, :1]))
+    budget = measure.Budget(60.0, threading.Event())
+    speed = measure.Measurement(network, read_goal("time"), budget, lambda text: None).measure_speed()
+    assert speed.batch_sizes.tolist() == [8, 32, 128]
+    assert speed.limit == "Batches larger than 128 were not tried."
 
 
 def text_model():

@@ -210,10 +210,10 @@ class Measurement:
     def limit(self, rows: list[tuple[int, float, float]], following: int) -> str:
         """Return why no larger batch is tried, in a sentence; "" to try it."""
         per_second = [size / seconds for size, seconds, _ in rows]
-        if following > min(LARGEST, self.problem.samples):
-            return (
-                "No larger batch was tried: it would hold more than the training set." if following <= LARGEST else ""
-            )
+        if following > self.problem.samples:
+            return "No larger batch was tried: it would hold more than the training set."
+        if following > LARGEST:
+            return f"Batches larger than {rows[-1][0]} were not tried."
         if len(rows) > 2 and per_second[-1] < SPEED_GAIN * max(per_second[:-1]):
             return f"Beyond {rows[-2][0]} it gets almost no faster."
         if len(rows) > 1 and self.budget.left() <= 0:
