@@ -183,7 +183,9 @@ def table(tasks):
     print(f"{'':26}" + "".join(f"{heading:>16}" for heading in headings))
     every = []
     for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
-        entry = load()[name]
+        entry = load().get(name)
+        if entry is None:
+            continue
         times = best_times(entry)
         size = min(times, key=times.get)
         shown = (size, f"{best(entry['sizes'][str(size)])[1]:.3g}", f"{times[size]:.3g}")
