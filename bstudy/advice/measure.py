@@ -30,6 +30,7 @@ LARGEST = 8192
 SPEED_GAIN = 1.05  # of samples a second that makes a larger size worth a trial
 SPEED_END, EDGE_END, NOISE_END, RACE_END = 0.13, 0.18, 0.23, 0.7  # of the budget, when each part is over
 EDGE_LEAST, RACE_LEAST = 0.05, 0.4  # of the budget, whatever came before
+RACES, LEAST_PROGRESS = 3, 0.1  # with other rates, as long as the loss falls by less than this fraction
 RACE_SHARE = 0.7  # of the time of the race that is training; the rest is evaluation and compiling
 MEMORY_SHARE = 0.8  # of the free memory that a trial may be expected to take
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -247,17 +248,23 @@ class Measurement:
         return sizes[int(np.argmin([speed.time_at(size, noise_scale) for size in sizes]))]
 
     def race(self, batch_size: int, edge: float) -> list[Training]:
-        """Race learning rates at a batch size, and lower ones if all of them fail."""
+        """Race learning rates at a batch size; if none lowers the loss by a tenth, lower or higher ones."""
         if batch_size != SMALL and self.budget.left() > 0:
             self.log(f"up to which learning rate training is stable at a batch size of {batch_size}")
             edge = self.problem.highest_rate(batch_size, self.budget.left() / 5)
-        for highest in (edge, edge / STEP_OF_RATES**RATES):
+        highest = edge
+        for _ in range(RACES):
             self.log(f"eight learning rates from {highest:.2g} down, in a race at a batch size of {batch_size}")
             trainings = self.race_from(highest, batch_size)
             if self.budget.stop.is_set() and all(len(each.losses) < 3 for each in trainings):
                 raise Interrupted("stopped before any learning rates had been compared")
-            if trainings[0].lowest_loss() < trainings[0].losses[0]:
+            first, lowest = trainings[0].losses[0], trainings[0].lowest_loss()
+            if first - lowest > LEAST_PROGRESS * abs(first):
                 return trainings
+            has_diverged = any(each.has_diverged for each in trainings)
+            highest *= STEP_OF_RATES ** (-RATES if has_diverged else RATES - 1)
+        if lowest < first:
+            return trainings
         raise BstudyError(f"no learning rate up to {edge:.2g} lowers the held-out loss; is the budget too small?")
 
     def race_from(self, highest: float, batch_size: int) -> list[Training]:

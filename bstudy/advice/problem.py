@@ -23,7 +23,7 @@ SMALL = 32  # the batch size of the first trials
 NOISE_STEPS = 100  # whose gradients give a noise scale
 EDGE_FACTOR, EDGE_STEPS = 1.1, 5  # the learning rate grows by this factor after each five steps
 LOWEST_RATE, HIGHEST_RATE = 1e-8, 1e2
-LEARNED = 0.1  # of the first loss
+LEARNED, SMOOTHED = 0.1, 4  # of the first loss; levels of the rate
 EDGE = 3.0  # times below the learning rate at which the loss rises, the race begins
 
 
@@ -155,15 +155,16 @@ class KerasProblem:
         )
         levels = steps // EDGE_STEPS
         rates = LOWEST_RATE * np.exp(decades * np.arange(levels) / levels)
-        run = self.start(Setting(batch_size, 1.0), 0)
-        means = []
+        run, means, first = self.start(Setting(batch_size, 1.0), 0), [], math.nan
         for rate in rates:
             losses = run.train(EDGE_STEPS, np.full(EDGE_STEPS, rate))
             means.append(float(np.mean(losses)))
-            if has_risen(means):
+            if len(means) == SMOOTHED and math.isnan(first):
+                first = float(np.mean(means))
+            if has_risen(means, first):
                 return float(rate / EDGE)
-            if means[-1] < LEARNED * means[0]:
-                run, means = self.start(Setting(batch_size, 1.0), 0), means[:1]
+            if means[-1] < LEARNED * first:
+                run, means = self.start(Setting(batch_size, 1.0), 0), []
         return float(rates[-1] / EDGE)
 
     def noise_scale(self, run: "KerasRun") -> float:
@@ -185,13 +186,19 @@ class KerasProblem:
         return square * size / 4 / product if product > 0 else math.inf
 
 
-def has_risen(means: list[float]) -> bool:
-    """Whether the loss has left its minimum for good: it is 4 times as high and near the first one, or not finite."""
-    first, last, lowest = means[0], means[-1], np.nanmin(means)
-    if not math.isfinite(last):
+def has_risen(means: list[float], first: float) -> bool:
+    """Whether the loss has left its minimum: it is 4 times as high and near the first one, or not finite.
+
+    Means over four of the values are compared, because the losses of single batches differ by chance.
+    """
+    if not math.isfinite(means[-1]):
         return True
+    if len(means) < SMOOTHED:
+        return False
+    smooth = np.convolve(means, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+    last, lowest = smooth[-1], smooth.min()
     is_high = last - lowest > 3 * abs(lowest) and last > 0.3 * first
-    return bool(is_high or (lowest < 0.7 * first and last > 0.95 * first))
+    return bool(is_high or (lowest < 0.6 * first and last > 0.95 * first))
 
 
 class KerasRun:
