@@ -118,12 +118,12 @@ def test_the_edge_of_stability_of_a_line_is_two_over_its_curvature():
 @pytest.mark.parametrize(
     ("means", "expected"),
     [
-        ([2, 2, 1, 0.5, 0.5, 0.5, 0.5], False),
-        ([2, 2, 1, 1, 1, 1, 9, 9, 9, 9], True),
+        ([2, 1, 0.5], False),
+        ([2, 1, 9], True),
         ([2, 1, math.nan], True),
-        ([2, 2, 0.5, 0.5, 0.5, 0.5, 2, 2, 2, 2], True),
-        ([2, 2, 0.01, 0.01, 0.01, 0.01, 0.05, 0.05, 0.05, 0.05], False),
-        ([2.4, 1.9, 2.1, 1.6, 2.4, 2.0, 2.3], False),
+        ([2, 0.5, 2], True),
+        ([2, 0.01, 0.05], False),
+        ([2, 1.9, 2.1], False),
     ],
     ids=str,
 )

@@ -22,8 +22,8 @@ EVALUATION_BATCH_SIZE = 500
 SMALL = 32  # the batch size of the first trials
 NOISE_STEPS = 100  # whose gradients give a noise scale
 EDGE_FACTOR, EDGE_STEPS = 1.1, 5  # the learning rate grows by this factor after each five steps
-LOWEST_RATE, HIGHEST_RATE = 1e-8, 1e2
-LEARNED, SMOOTHED = 0.1, 4  # of the first loss; levels of the rate
+LOWEST_RATE, HIGHEST_RATE, LEAST_LEVELS = 1e-8, 1e2, 20
+LEARNED = 0.1  # of the first loss
 EDGE = 3.0  # times below the learning rate at which the loss rises, the race begins
 
 
@@ -142,30 +142,27 @@ class KerasProblem:
         return memory_used()[1]
 
     def highest_rate(self, batch_size: int, seconds: float) -> float:
-        """Return the learning rate to begin the race with: a third of that at which the loss rises.
+        """Return the learning rate to begin the race with: a third of that at which the held-out loss rises.
 
         It grows by 10 % every five steps, or faster if there is less time. Once the loss has fallen to a tenth, the
-        training begins anew: at a loss of almost zero, any rate is stable.
+        training begins anew: at a loss of almost zero, any rate is stable. Losses of batches would differ by chance.
         """
+        run = self.start(Setting(batch_size, 1.0), 0)
+        first = run.loss()
+        started = time.perf_counter()
+        run.loss()
+        a_level = EDGE_STEPS * self.step_seconds(batch_size) + time.perf_counter() - started
         decades = math.log(HIGHEST_RATE / LOWEST_RATE)
-        steps = int(
-            np.clip(
-                seconds / self.step_seconds(batch_size), 20 * EDGE_STEPS, decades / math.log(EDGE_FACTOR) * EDGE_STEPS
-            )
-        )
-        levels = steps // EDGE_STEPS
-        rates = LOWEST_RATE * np.exp(decades * np.arange(levels) / levels)
-        run, means, first = self.start(Setting(batch_size, 1.0), 0), [], math.nan
-        for rate in rates:
-            losses = run.train(EDGE_STEPS, np.full(EDGE_STEPS, rate))
-            means.append(float(np.mean(losses)))
-            if len(means) == SMOOTHED and math.isnan(first):
-                first = float(np.mean(means))
-            if has_risen(means, first):
-                return float(rate / EDGE)
-            if means[-1] < LEARNED * first:
-                run, means = self.start(Setting(batch_size, 1.0), 0), []
-        return float(rates[-1] / EDGE)
+        levels = int(np.clip(seconds / a_level, LEAST_LEVELS, decades / math.log(EDGE_FACTOR)))
+        losses = [first]
+        for rate in LOWEST_RATE * np.exp(decades * np.arange(levels) / levels):
+            run.train(EDGE_STEPS, np.full(EDGE_STEPS, rate))
+            losses.append(run.loss())
+            if has_risen(losses, first):
+                break
+            if losses[-1] < LEARNED * first:
+                run, losses = self.start(Setting(batch_size, 1.0), 0), [first]
+        return float(rate / EDGE)
 
     def noise_scale(self, run: "KerasRun") -> float:
         """Return the gradient noise scale along the next steps of a training, which it takes.
@@ -186,19 +183,13 @@ class KerasProblem:
         return square * size / 4 / product if product > 0 else math.inf
 
 
-def has_risen(means: list[float], first: float) -> bool:
-    """Whether the loss has left its minimum: it is 4 times as high and near the first one, or not finite.
-
-    Means over four of the values are compared, because the losses of single batches differ by chance.
-    """
-    if not math.isfinite(means[-1]):
+def has_risen(losses: list[float], first: float) -> bool:
+    """Whether the loss has left its minimum: it is 4 times as high and near the first one, or not finite."""
+    last, lowest = losses[-1], min(losses)
+    if not math.isfinite(last):
         return True
-    if len(means) < SMOOTHED:
-        return False
-    smooth = np.convolve(means, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
-    last, lowest = smooth[-1], smooth.min()
     is_high = last - lowest > 3 * abs(lowest) and last > 0.3 * first
-    return bool(is_high or (lowest < 0.6 * first and last > 0.95 * first))
+    return is_high or (lowest < 0.7 * first and last > 0.95 * first)
 
 
 class KerasRun:
