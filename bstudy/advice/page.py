@@ -170,6 +170,9 @@ class Advice:
             )
         else:
             yield "No neighbor came near it."
+        if self.winner.failures:
+            tried = len(self.winner.times)
+            yield f"With {self.winner.failures} of {tried} seeds it did not reach the target: try a lower rate."
         if self.stopped:
             yield f"It was stopped after {format_duration(self.seconds)}, and rests on what was measured until then."
         elif next(self.refinement.untried(), None):
@@ -355,4 +358,6 @@ def in_words(scale: float) -> str:
 
 def in_seconds(seconds: float) -> str:
     """Return seconds in words, also less than one."""
+    if math.isinf(seconds):
+        return "an unknown time"
     return f"{seconds:.2g} s" if seconds < 10 else format_duration(seconds)

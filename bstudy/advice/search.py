@@ -20,6 +20,7 @@ PATIENCE, PATIENT_STEPS = 4, 50  # a training ends at this multiple of the steps
 MARGIN = 1.3  # a challenger that is slower than the best by more is given up
 CLOSE, NEAREST = 1.15, 2  # rivals that are slower by less are measured with more seeds, and at least the nearest two
 SEEDS, LEAST_SEEDS, MAX_SEEDS = 2, 5, 10  # of each candidate, of the best, and of close rivals
+TINY = 1e-30  # in place of 0, of which there is no logarithm
 HOPELESS = 10.0  # times the first loss: the training has diverged
 # (factors of 2 in the batch size, factors of √2 in the rate) of the neighbors
 NEIGHBORS = ((0, 1), (0, -1), (1, 1), (-1, -1), (1, 0), (-1, 0), (1, 2), (-1, -2))
@@ -137,15 +138,21 @@ class Candidate:
         It is infinite if this setting fails to reach the target with one of them, and 0 if only the other does.
         """
         seeds = self.times.keys() & other.times.keys()
-        mine, others = (np.array([each.times[seed] for seed in sorted(seeds)]) for each in (self, other))
+        mine, others = (np.array([max(TINY, each.times[seed]) for seed in sorted(seeds)]) for each in (self, other))
         if len(seeds) == 0 or not np.isfinite(mine).all():
             return math.inf
         return float(np.exp(np.mean(np.log(mine) - np.log(others))))
 
     @property
     def seconds(self) -> float:
-        """The geometric mean of the times."""
-        return float(np.exp(np.mean(np.log([*self.times.values()])))) if self.times else math.inf
+        """The geometric mean of the times of the seeds that reached the target."""
+        times = [max(TINY, time) for time in self.times.values() if math.isfinite(time)]
+        return float(np.exp(np.mean(np.log(times)))) if times else math.inf
+
+    @property
+    def failures(self) -> int:
+        """With how many seeds it did not reach the target."""
+        return sum(math.isinf(time) for time in self.times.values())
 
     @property
     def longest(self) -> float:
@@ -278,7 +285,7 @@ class Refinement:
     def add_seeds(self) -> bool:
         """Measure the best and its close rivals with one more seed; return whether there was anything to do."""
         seed, rivals = len(self.winner.times), self.rivals()
-        if not rivals and math.isinf(self.winner.seconds):
+        if not rivals and self.winner.failures:
             self.retreat()
             return True
         behind = [point for point in rivals if len(self.candidates[point].times) < seed]
