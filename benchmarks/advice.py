@@ -23,7 +23,7 @@ from bstudy.advice.data import make_arrays
 from bstudy.advice.measure import measure_advice, read_goal
 from bstudy.advice.model import find_network
 from bstudy.advice.problem import KerasProblem
-from bstudy.advice.search import PROGRESS, Setting, Training
+from bstudy.advice.search import Setting, Training, target_of
 from bstudy.backend import start
 
 FILE = Path(__file__).with_name("advice.json")
@@ -35,6 +35,11 @@ BUDGET = 60.0  # seconds of an advice: half of the default
 GIVE_UP = 2.0  # times the best time at this batch size
 LOWEST = 16  # factors of √2 below the first rate at which a search gives up
 DEFAULTS = {"SGD": 0.01, "momentum": 0.01, "Adam": 0.001}  # Keras's learning rates
+
+
+def names(tasks):
+    """Return the names of the tasks with each optimizer."""
+    return [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]
 
 
 def problem_of(task, optimizer):
@@ -69,8 +74,8 @@ def find_target(problem, epochs, rate):
         training = Training(problem, Setting(64, rate * factor), SEEDS[0])
         training.advance(epochs * problem.samples / 64 * training.step_seconds)
         trainings.append(training)
-    first, lowest = trainings[0].losses[0], min(each.lowest_loss() for each in trainings)
-    return first - PROGRESS * (first - lowest), first, lowest
+    lowest = min(each.lowest_loss() for each in trainings)
+    return target_of(trainings), trainings[0].losses[0], lowest
 
 
 def search_rates(problem, size, rate, target, epochs):
@@ -101,7 +106,7 @@ def save(results):
 
 
 def oracle(tasks):
-    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+    for name in names(tasks):
         task, optimizer = name.rsplit(", ", 1)
         entry = load().get(name, {})
         entry["sizes"] = {
@@ -125,7 +130,7 @@ def oracle(tasks):
 
 def speed(tasks):
     """Measure the seconds of a step at all batch sizes in turn: on a machine that does nothing else."""
-    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+    for name in names(tasks):
         problem, _ = problem_of(*name.rsplit(", ", 1))
         sizes, results = [size for size in SIZES if size <= problem.samples], load()
         rounds = [[problem.measure_step(size) for size in sizes] for _ in range(ROUNDS)]
@@ -158,23 +163,22 @@ def compare(problem, entry, setting):
 
 def regret(tasks):
     """Ask for advice once more on each task, each time with other seeds."""
-    for task in tasks:
-        for optimizer in advice_tasks.OPTIMIZERS:
-            entry = load()[f"{task}, {optimizer}"]
-            repetition = len(entry.get("advice", []))
-            problem, arrays = problem_of(task, optimizer)
-            network = find_network(advice_tasks.build(task, optimizer), arrays)
-            network = dataclasses.replace(network, first_seed=100 * repetition)
-            advice = measure_advice(network, read_goal("time"), BUDGET)
-            setting = Setting(advice.batch_size, advice.learning_rate)
-            row = {"setting": setting, "regret": compare(problem, entry, setting), "seconds": advice.seconds}
-            raced = max((each.setting for each in advice.race), key=lambda each: each.learning_rate)
-            row["rule"] = compare(problem, entry, Setting(raced.batch_size, raced.learning_rate / 2))[0]
-            row["defaults"] = compare(problem, entry, Setting(32, DEFAULTS[optimizer]))[0]
-            latest = load()
-            latest[f"{task}, {optimizer}"].setdefault("advice", []).append(row)
-            save(latest)
-            print(task, optimizer, row, flush=True)
+    for name in names(tasks):
+        task, optimizer = name.rsplit(", ", 1)
+        entry = load()[name]
+        problem, arrays = problem_of(task, optimizer)
+        network = find_network(advice_tasks.build(task, optimizer), arrays)
+        network = dataclasses.replace(network, first_seed=100 * len(entry.get("advice", [])))
+        advice = measure_advice(network, read_goal("time"), BUDGET)
+        setting = Setting(advice.batch_size, advice.learning_rate)
+        row = {"setting": setting, "regret": compare(problem, entry, setting), "seconds": advice.seconds}
+        raced = max((each.setting for each in advice.race), key=lambda each: each.learning_rate)
+        row["rule"] = compare(problem, entry, Setting(raced.batch_size, raced.learning_rate / 2))[0]
+        row["defaults"] = compare(problem, entry, Setting(32, DEFAULTS[optimizer]))[0]
+        latest = load()
+        latest[name].setdefault("advice", []).append(row)
+        save(latest)
+        print(name, row, flush=True)
 
 
 def table(tasks):
@@ -182,7 +186,7 @@ def table(tasks):
     headings = ("best B", "rate", "seconds", "advice: B", "rate", "regret", "of B", "no race", "B = 32, default")
     print(f"{'':26}" + "".join(f"{heading:>16}" for heading in headings))
     every = []
-    for name in [f"{task}, {optimizer}" for task in tasks for optimizer in advice_tasks.OPTIMIZERS]:
+    for name in names(tasks):
         entry = load().get(name)
         if entry is None:
             continue

@@ -13,6 +13,7 @@ from bstudy.errors import InvalidInput
 from bstudy.processes import stdout_to_stderr
 
 TRIED_SAMPLES = 100
+HIDDEN = 64  # units of the small network's one hidden layer
 WANTED = "use mlp, cnn, or MODULE:FUNCTION, a function of (input_shape, classes) that returns a Keras model"
 
 
@@ -89,13 +90,12 @@ def find_model(name: str) -> ModelSpec:
     """
     if name in (MLP.name, CNN.name):
         return ModelSpec(name)
-    module, colon, function = name.partition(":")
-    if re.search(r"\.(keras|h5|hdf5|pb|pkl)$", name) or (not colon and os.path.exists(name)):
+    if re.search(r"\.(keras|h5|hdf5|pb|pkl)$", name) or (":" not in name and os.path.exists(name)):
         raise InvalidInput(
             f"{name!r} is a file, and loading a saved model can run any code in it; "
             "write a function that builds the model instead, and name it as MODULE:FUNCTION"
         )
-    if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+    if not user_model.is_function_name(name):
         raise InvalidInput(f"there is no model {name!r}; {WANTED}")
     user_model.load_function(name)
     return ModelSpec(name, tuple(user_model.imported_files(name).items()))
@@ -131,7 +131,7 @@ def normalized(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
 def small(input_shape: tuple[int, ...], classes: int) -> "keras.Model":
     """One hidden layer of 64 ReLU units: the network of RateGrid."""
     layers = keras.layers
-    hidden = layers.Dense(64, activation="relu")
+    hidden = layers.Dense(HIDDEN, activation="relu")
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), hidden, layers.Dense(classes)])
 
 

@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 _loaded: dict[Path, tuple] = {}  # file -> the import that read it, and the SHA-256 of what it read
 
 
+def is_function_name(name: str) -> bool:
+    """Whether a name has the form MODULE:FUNCTION."""
+    module, colon, function = name.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
 def load_function(name: str) -> Callable:
     """Return the function MODULE:FUNCTION. What its module prints goes to stderr.
 

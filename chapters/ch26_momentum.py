@@ -53,7 +53,7 @@ target. Up to 0.9 momentum needs as many steps at the same effective rate as pla
 rates, up to 10, and needs 15 steps at its best rate of 5.1. So momentum helps where stability is the limit, because it
 raises this limit.
 
-Its best rate is 6 times as large, not 19 times. 15 steps are hardly more than the memory of 1 / (1 − µ) = 10 steps, so
+Its best rate is 6 times as large, not 19 times. 15 steps are little more than the memory of 1 / (1 − µ) = 10 steps, so
 in most of them the velocity is still growing. Then a larger limit is of little use. The width of the range of good
 rates differs between seeds by too much for a verdict.
 
@@ -95,7 +95,7 @@ An earlier version trained the book's network on 256 samples, at five rates, to 
 and decided one of six claims: 0.92 [0.47, 1.77] times the steps at B = 4, and 0.54 [0.35, 0.83] with the full batch.
 The small network takes less than half a minute for four times the rates; its target and lengths were set by the test
 above. After its first run two more things changed: the steps of three rates are averaged in place of one (at B = 4 it
-was 0.8 [0.2, 2.6] times), and the grid goes on beyond 10, where it cut off the range of good rates. All bounds are
+was 0.8 [0.2, 2.6] times), and the grid continues beyond 10, where it cut off the range of good rates. All bounds are
 those of the first version. With seeds 3 to 5, which had no part in these changes, all six claims held.
 """
 

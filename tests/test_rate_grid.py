@@ -108,7 +108,7 @@ def test_the_stream_has_every_sample_once_an_epoch():
 
 
 def test_a_part_of_the_training_set_is_that_of_a_recipe(tiny, measure):
-    """Each step is on all of its samples, and hardly moves the weights: the loss is their mean."""
+    """Each step is on all of its samples, and almost does not move the weights: the loss is their mean."""
     rows = subset_rows(len(tiny.x_train), 8)
     experiment = RateGrid(8, (1e-6,), samples=128, train_samples=8)
     state = experiment.initial_state(tiny, 0)

@@ -5,7 +5,7 @@ import pytest
 
 from bstudy import Survival
 from bstudy.errors import InvalidInput
-from bstudy.experiments.rate_grid import HIDDEN
+from bstudy.models import HIDDEN
 
 EXPERIMENT = Survival(20, (0.1, 0.4), (0, 4), 10, kernel_scale=1.5, trials=2)
 

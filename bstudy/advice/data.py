@@ -9,7 +9,7 @@ import numpy as np
 from bstudy import data as datasets
 from bstudy.errors import InvalidInput, in_one_line, printable
 from bstudy.processes import stdout_to_stderr
-from bstudy.user_model import load_function
+from bstudy.user_model import is_function_name, load_function
 
 HELD_OUT = 0.2  # of the training set, if there is no test set
 MAX_HELD_OUT = 2000  # samples that are split off
@@ -56,8 +56,7 @@ def read_arrays(source: str) -> Arrays:
     if source in datasets.NAMES:
         loaded = datasets.load(source)
         return Arrays(loaded.name, loaded.x_train, loaded.y_train, loaded.x_test, loaded.y_test)
-    module, colon, function = source.partition(":")
-    if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+    if is_function_name(source):
         return make_arrays(source, *_call(source))
     path = Path(source).expanduser()
     return make_arrays(path.stem, *datasets.read_npz(path, needs_test=False))
@@ -105,9 +104,8 @@ def make_arrays(name: str, x_train, y_train, x_test=None, y_test=None) -> Arrays
         raise InvalidInput(
             f"{name} has {len(arrays[0])} training samples; advice needs at least {MIN_SAMPLES}, and held-out ones"
         )
-    random = np.random.default_rng(0)
     if was_split:
-        order = random.permutation(len(arrays[0]))
+        order = np.random.default_rng(0).permutation(len(arrays[0]))
         held_out = min(MAX_HELD_OUT, int(HELD_OUT * len(order)))
         arrays = [array[rows] for rows in (order[held_out:], order[:held_out]) for array in arrays]
     return Arrays(printable(name), *arrays, was_split)

@@ -1,11 +1,10 @@
 """The best loss in a fixed number of epochs: whole trainings with a final decay, compared by the loss at their end."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from bstudy.advice.search import RATES, STEP_OF_RATES, Candidate, Problem, Refinement, Setting, Training
+from bstudy.advice.search import Candidate, Problem, Refinement, Setting, Training, raced_settings
 
 DECAY = 0.25  # of the steps, at the end: the learning rate falls linearly to zero
 EVALUATIONS = 12  # of a training
@@ -48,40 +47,26 @@ def final_loss(training: Training, samples: int) -> float:
 
 def race_epochs(problem: Problem, batch_size: int, max_rate: float, samples: int) -> list[Training]:
     """Race learning rates at one batch size over whole trainings; return the trainings, best first."""
-    rates = max_rate / STEP_OF_RATES ** np.arange(RATES)
-    trainings = [train_with_decay(problem, Setting(batch_size, float(rate)), 0, samples) for rate in rates]
+    settings = raced_settings(batch_size, max_rate)
+    trainings = [train_with_decay(problem, setting, 0, samples) for setting in settings]
     return sorted(trainings, key=lambda each: (final_loss(each, samples), -each.steps[-1]))
 
 
 class EpochRefinement(Refinement):
     """Compares the winner of a race with its neighbors by the loss after the same number of samples.
 
-    The losses take the place of the times of a Refinement, so they must be positive.
-
-    Args:
-        problem: What to train.
-        winner: Of the race.
-        samples: That each training sees.
-        allowed: Returns whether a batch size may be tried.
-        log: Called with what is compared next.
+    The losses take the place of the times of a Refinement, so they must be positive. Its aim is a number of samples.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        winner: Training,
-        samples: int,
-        allowed: Callable[[int], bool],
-        log: Callable[[str], None] = lambda text: None,
-    ):
-        super().__init__(problem, winner, -math.inf, allowed, log)
-        self.samples = samples
-        self.winner.times[0] = final_loss(winner, samples)
+    target = -math.inf  # no loss ends a training
+
+    def score(self, training: Training) -> float:
+        return final_loss(training, self.aim)
 
     def measure(self, candidate: Candidate, seed: int) -> bool:
         if seed not in candidate.times:
-            training = train_with_decay(self.problem, candidate.setting, seed, self.samples)
-            loss = final_loss(training, self.samples)
+            training = train_with_decay(self.problem, candidate.setting, seed, self.aim)
+            loss = self.score(training)
             if self.problem.seconds_left() <= 0 and math.isinf(loss) and not training.has_diverged:
                 return False
             candidate.trainings[seed], candidate.times[seed] = training, loss

@@ -25,7 +25,7 @@ from bstudy.processes import in_notebook
 from bstudy.progress import CellLine
 from bstudy.runner import graceful_shutdown
 
-SIZES, FACTOR = 8, 4  # the first batch size whose speed is measured, and from one to the next
+SMALLEST, FACTOR = 8, 4  # the first batch size whose speed is measured, and from one to the next
 LARGEST = 8192
 SPEED_GAIN = 1.05  # of samples a second that makes a larger size worth a trial
 SPEED_END, EDGE_END, NOISE_END, RACE_END = 0.13, 0.18, 0.23, 0.7  # of the budget, when each part is over
@@ -195,7 +195,7 @@ class Measurement:
 
     def measure_speed(self) -> Speed:
         """Measure larger and larger batches, until they are no faster, do not fit, or the time is over."""
-        rows, size = [], min(SIZES, self.problem.samples)
+        rows, size = [], min(SMALLEST, self.problem.samples)
         while True:
             self.log(f"how fast it trains at a batch size of {size}")
             try:
@@ -234,14 +234,14 @@ class Measurement:
             fitting = [size for size in powers_of_two(largest) if not speed.memory_at(size) > self.goal.memory]
             if not fitting:
                 needed = np.nanmin(speed.memory) / 1e9
-                raise BstudyError(f"a batch size of {SIZES} needs {needed:.2f} GB already, more than you allow")
+                raise BstudyError(f"a batch size of {SMALLEST} needs {needed:.2f} GB already, more than you allow")
             largest = fitting[-1]
         return lambda size: 1 <= size <= largest
 
     def first_size(self, speed: Speed, noise_scale: float) -> int:
         """Return the batch size to race at: by the rule for the least time, or for fixed epochs the noise scale / 4."""
         is_allowed = self.allowed(speed)
-        sizes = [size for size in powers_of_two(int(speed.batch_sizes[-1])) if size >= SIZES and is_allowed(size)]
+        sizes = [size for size in powers_of_two(int(speed.batch_sizes[-1])) if size >= SMALLEST and is_allowed(size)]
         sizes = sizes or [size for size in powers_of_two(int(speed.batch_sizes[-1])) if is_allowed(size)]
         if self.goal.epochs:
             return max([size for size in sizes if size <= noise_scale / 4] or sizes[:1])

@@ -67,8 +67,3 @@ class Speed:
     def time_at(self, batch_size: float, noise_scale: float) -> float:
         """Return the predicted time to the same progress, up to a constant (chapter 21)."""
         return (1 / noise_scale + 1 / batch_size) * self.step_seconds_at(batch_size)
-
-    def relative_time(self, noise_scale: float) -> np.ndarray:
-        """Return (n,) the predicted time to the same progress at each measured size, divided by the shortest."""
-        times = np.array([self.time_at(size, noise_scale) for size in self.batch_sizes])
-        return times / times.min()

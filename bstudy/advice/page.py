@@ -80,10 +80,7 @@ class Advice:
             return min(near), max(near)
         sizes = [2**exponent for exponent in range(int(self.speed.batch_sizes[-1]).bit_length())]
         slowest = self.predicted(sizes).max(axis=0)
-        measured = {size: self.measured_ratio(size) for size in sizes}
-        near = {
-            size for size, time in zip(sizes, slowest, strict=True) if measured.get(size, time) <= FLAT and time <= FLAT
-        }
+        near = {size for size, time in zip(sizes, slowest, strict=True) if max(time, self.measured_ratio(size)) <= FLAT}
         low = high = self.batch_size
         while low // 2 in near:
             low //= 2
@@ -257,12 +254,11 @@ class Advice:
         return f"<Advice: {self.recommendation}>"
 
     def _repr_html_(self) -> str:
-        tables = [(COLUMNS, [(str(size), texts) for size, texts in self.sizes()])]
         with plots.style("page"):
             drawing = Drawing(self.draw())
         return show_cell(
             title=self.recommendation,
-            tables=[as_table(*table) for table in tables],
+            tables=[as_table(COLUMNS, ((str(size), texts) for size, texts in self.sizes()))],
             first="batch size",
             drawing=drawing,
             notes={
@@ -278,11 +274,13 @@ class Advice:
         console = new_console(WIDE_TABLE)
         console.print(Text(f"\n{self.recommendation}", "bold"))
         console.print(f"For {self.goal}. Measured on {self.setting}.")
-        for heading, table in (("Compared", new_table(*RACED)), ("Speed", new_table("batch size", *COLUMNS))):
+        compared, speed = new_table(*RACED), new_table("batch size", *COLUMNS)
+        for row in self.raced():
+            compared.add_row(*row)
+        for size, cells in self.sizes():
+            speed.add_row(str(size), *cells, style="bold" if size == self.batch_size else None)
+        for heading, table in (("Compared", compared), ("Speed", speed)):
             console.print(Text(f"\n{heading}", "bold"))
-            rows = self.raced() if heading == "Compared" else ((str(size), *cells) for size, cells in self.sizes())
-            for row in rows:
-                table.add_row(*row, style="bold" if row[0] == str(self.batch_size) and heading == "Speed" else None)
             console.print(table)
         for heading, sentences in (
             ("Why", self.reasons()),

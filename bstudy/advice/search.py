@@ -105,10 +105,9 @@ class Training:
             self.steps.append(steps)
             self.losses.append(self.run.loss())
 
-    def lowest_loss(self, seconds: float = math.inf) -> float:
-        """Return the lowest loss until then; infinite if there is none."""
-        losses = np.array(self.losses)[self.seconds <= seconds]
-        return float(np.nanmin(losses)) if np.isfinite(losses).any() else math.inf
+    def lowest_loss(self) -> float:
+        """Return the lowest loss; infinite if there is none."""
+        return float(np.nanmin(self.losses)) if np.isfinite(self.losses).any() else math.inf
 
     def time_to(self, target: float) -> float:
         """Return the seconds to this loss, between two evaluations by its logarithm; infinite if not reached."""
@@ -167,6 +166,11 @@ def target_of(trainings: Iterable[Training]) -> float:
     return first - PROGRESS * (first - lowest)
 
 
+def raced_settings(batch_size: int, max_rate: float) -> list[Setting]:
+    """Return the settings of a race: the largest learning rate, a half of it, a quarter, ..."""
+    return [Setting(batch_size, float(rate)) for rate in max_rate / STEP_OF_RATES ** np.arange(RATES)]
+
+
 def race(problem: Problem, batch_size: int, max_rate: float, seconds: float) -> list[Training]:
     """Race learning rates at one batch size by successive halving at equal time, all with the same start and order.
 
@@ -179,18 +183,15 @@ def race(problem: Problem, batch_size: int, max_rate: float, seconds: float) -> 
     Returns:
         The trainings, best first: by the time to the target, and by the lowest loss where it is not reached.
     """
-    rates = max_rate / STEP_OF_RATES ** np.arange(RATES)
-    racing = [Training(problem, Setting(batch_size, float(rate))) for rate in rates]
-    dropped, unit = [], seconds / RACE_UNITS
+    trainings = [Training(problem, setting) for setting in raced_settings(batch_size, max_rate)]
+    racing, unit = trainings, seconds / RACE_UNITS
     for length, kept in ROUNDS:
         for training in racing:
             training.advance(length * unit)
-        target = target_of(racing + dropped)
-        racing.sort(key=lambda each: (each.time_to(target), each.lowest_loss()))
-        dropped = racing[kept:] + dropped
-        racing = racing[:kept]
-    trainings, target = racing + dropped, target_of(racing + dropped)
-    return sorted(trainings, key=lambda each: (each.time_to(target), each.lowest_loss()))
+        target = target_of(trainings)
+        trainings = sorted(trainings, key=lambda each: (each.time_to(target), each.lowest_loss()))
+        racing = [each for each in trainings if each in racing][:kept]
+    return trainings
 
 
 class Refinement:
@@ -201,7 +202,7 @@ class Refinement:
     Args:
         problem: What to train.
         winner: Of the race.
-        target: The loss to reach.
+        aim: The loss to reach; for an EpochRefinement, how many samples each training sees.
         allowed: Returns whether a batch size may be tried.
         log: Called with what is compared next.
     """
@@ -210,19 +211,28 @@ class Refinement:
         self,
         problem: Problem,
         winner: Training,
-        target: float,
+        aim: float,
         allowed: Callable[[int], bool],
         log: Callable[[str], None] = lambda text: None,
     ):
-        self.problem, self.target, self.allowed, self.log = problem, target, allowed, log
+        self.problem, self.aim, self.allowed, self.log = problem, aim, allowed, log
         self.origin = winner.setting
-        first = Candidate(winner.setting, {0: winner}, {0: winner.time_to(target)})
+        first = Candidate(winner.setting, {0: winner}, {0: self.score(winner)})
         self.candidates = {(0, 0): first}
         self.best = (0, 0)
 
     @property
+    def target(self) -> float:
+        """The loss to reach."""
+        return self.aim
+
+    @property
     def winner(self) -> Candidate:
         return self.candidates[self.best]
+
+    def score(self, training: Training) -> float:
+        """Return what is compared: the seconds to the target."""
+        return training.time_to(self.target)
 
     def run(self) -> None:
         """Move to better neighbors until there is none, then measure close rivals with more seeds."""
@@ -273,7 +283,7 @@ class Refinement:
         if self.problem.seconds_left() <= 0 and training.losses[-1] > self.target:
             return False
         candidate.trainings[seed] = training
-        candidate.times[seed] = training.time_to(self.target)
+        candidate.times[seed] = self.score(training)
         return True
 
     def rivals(self) -> list[tuple[int, int]]:

@@ -19,10 +19,10 @@ from bstudy.experiments.base import (
     positive_int,
 )
 from bstudy.experiments.recipe import positive_int_or_none
+from bstudy.models import HIDDEN
 from bstudy.store import Result
 from bstudy.trainer import Trainer, cross_entropy, epoch_permutation, subset_rows, wrong_labels
 
-HIDDEN = 64  # units of the network's one hidden layer
 POINTS = 16  # of evaluation, by default
 EPSILON = 1e-7
 SEEDS = 1000  # of a Lab, at most: a trial's seed is that of no other

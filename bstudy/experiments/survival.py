@@ -7,8 +7,9 @@ import numpy as np
 from bstudy.backend import tf
 from bstudy.errors import InvalidInput
 from bstudy.experiments.base import Experiment, Work, ascending, check_batch_size, checked, positive_float, positive_int
-from bstudy.experiments.rate_grid import HIDDEN, SECONDS_PER_STEP, initial_weights, losses
+from bstudy.experiments.rate_grid import SECONDS_PER_STEP, initial_weights, losses
 from bstudy.experiments.recipe import warmup
+from bstudy.models import HIDDEN
 from bstudy.store import Result
 from bstudy.trainer import Trainer, train_subset
 
