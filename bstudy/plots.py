@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -330,11 +331,19 @@ def _legend_size():
 
 
 def _wrap(text: matplotlib.text.Text, room: float) -> None:
-    """Break a text into lines that are at most `room` pixels long."""
-    words, columns = text.get_text(), len(text.get_text())
-    while max(text.get_window_extent().size) > room and columns > 8:
+    """Break a text into lines that are at most `room` pixels long, on the screen and in a file."""
+    words, columns, inches = text.get_text(), len(text.get_text()), room / text.figure.dpi
+    while _length(text) > inches and columns > 8:
         columns -= 1
         text.set_text(textwrap.fill(words, columns))
+
+
+def _length(text):
+    """Return the inches of a text, at the larger of two resolutions: a letter's width is rounded to pixels."""
+    screen, file, lengths = text.figure.dpi, matplotlib.rcParams["savefig.dpi"], []
+    for dpi in (screen if file == "figure" else file, screen):  # the last one stays with the text
+        lengths.append(max(text.get_window_extent(RendererAgg(1, 1, dpi), dpi).size) / dpi)
+    return max(lengths)
 
 
 def save(figure: Figure, ending: str, salt: str, file: BinaryIO) -> None:

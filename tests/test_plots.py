@@ -9,6 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from bstudy import Recipe, Runs, plots
 from bstudy.errors import InvalidInput
@@ -246,3 +247,15 @@ def test_a_file_does_not_depend_on_the_files_written_before():
     assert png.startswith(b"\x89PNG")
     assert pdf.startswith(b"%PDF")
     assert b"<svg" in svg
+
+
+def test_a_title_ends_inside_the_picture_at_the_resolution_of_a_file():
+    """A letter's width is rounded to pixels, so that a line may be longer in a file than on the screen."""
+    title = "Accumulated steps are those of one large batch, to rounding. Undecided: They are no faster than small "
+    title += "batches. With the same samples, tuned steps of 16 end at a lower test loss."
+    with plots.style("page"):
+        figure, file = plots.make_figure(lambda fig: fig.subplots(1, 3), title, ""), io.BytesIO()
+        plots.save(figure, "png", "salt", file)
+    file.seek(0)
+    pixels = imread(file)[..., :3]
+    assert (pixels[: len(pixels) // 8, -10:] == 1).all()

@@ -274,7 +274,7 @@ class Advice:
         console = new_console(WIDE_TABLE)
         console.print(Text(f"\n{self.recommendation}", "bold"))
         console.print(f"For {self.goal}. Measured on {self.setting}.")
-        compared, speed = new_table(*RACED), new_table("batch size", *COLUMNS)
+        compared, speed = new_table(*RACED), new_table(*(name.replace(" ", "\n") for name in ("batch size", *COLUMNS)))
         for row in self.raced():
             compared.add_row(*row)
         for size, cells in self.sizes():
