@@ -1,8 +1,10 @@
-"""Where the time of the book goes: each chapter alone, from an empty store, in one process.
+"""Where the time of the book goes.
 
-    python benchmarks/book.py [CHAPTER ...]
+    python benchmarks/book.py                the book from an empty store: a chapter uses what those before it measured
+    python benchmarks/book.py CHAPTER ...    these chapters, each from an empty store
+    python benchmarks/book.py stored FOLDER  all chapters from the results in a folder, as BSTUDY_HOME has it
 
-Prints the seconds of each part and the peak memory, and keeps them in book.json:
+Each chapter is a process. Prints the seconds of each part and the peak memory, and keeps them in book.json:
 
     start       TensorFlow is imported
     compile     the first call of each compiled function
@@ -13,6 +15,9 @@ Prints the seconds of each part and the peak memory, and keeps them in book.json
     processes   children that measure memory or time
     pages       the figure and the files
     rest        everything else
+
+The last column, which is a bound, has the seconds that the matrix products of what was missing take at the speed of
+this machine.
 """
 
 import functools
@@ -79,13 +84,28 @@ def run(number):
     cost.Child = functools.partial(timed_child, cost.Child)
     found = chapter(number)
     lab = Lab("digits", 3, jobs=1, quiet=True)
+    bound = seconds_of_products(lab, found)
     page = report.build(found, found.parameters, lab)
     timed("pages", report.write)(page, Path(os.environ["BSTUDY_HOME"]) / "out", ("png", "svg"), "page")
     total = time.perf_counter() - started
     usage = resource.getrusage(resource.RUSAGE_SELF)
     parts = seconds | {"rest": total - sum(seconds.values()), "total": total}
     rounded = {name: round(value, 1) for name, value in parts.items()}
-    print(json.dumps(rounded | {"peak MB": round(usage.ru_maxrss / 1024)}))
+    print(json.dumps(rounded | {"peak MB": round(usage.ru_maxrss / 1024), "products": round(bound, 1)}))
+
+
+def seconds_of_products(lab, found):
+    """Return how long the matrix products of the missing measurements of a chapter take."""
+    from bstudy import leaves
+    from bstudy.machine import BACKWARD, this_machine
+
+    multiplications, speed = lab.model.multiplications(lab.dataset.input_shape), this_machine()
+    total = 0.0
+    for task in lab._plan(dict.fromkeys(leaves(found.module.experiments(**found.parameters)).values())):
+        work = task.experiment.work(lab.dataset)
+        missing = task.seconds / speed.seconds(work, multiplications)
+        total += missing * (BACKWARD * work.samples + work.evaluated) * multiplications
+    return total / speed.multiplications_per_second
 
 
 def timed_child(child_class, *arguments):
@@ -104,25 +124,36 @@ def timed_child(child_class, *arguments):
     return child
 
 
-def main(numbers):
+def run_alone(number, home):
+    """Run a chapter in a new process; return its parts."""
+    command = [sys.executable, __file__, "--run", str(number)]
+    done = subprocess.run(command, env=os.environ | {"BSTUDY_HOME": str(home)}, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(words):
     from bstudy.chapter import chapters
 
+    kind = "stored" if words[:1] == ["stored"] else "alone" if words else "book"
+    numbers = [int(word) for word in words] if kind == "alone" else [each.number for each in chapters()]
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
-    print(f"{'chapter':>7}" + "".join(f"{part:>11}" for part in (*PARTS, "rest", "total", "peak MB")))
-    for number in numbers or [each.number for each in chapters()]:
-        with tempfile.TemporaryDirectory() as home:
-            command = [sys.executable, __file__, "--run", str(number)]
-            done = subprocess.run(command, env=os.environ | {"BSTUDY_HOME": home}, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        parts = json.loads(done.stdout.splitlines()[-1])
-        print(f"{number:>7}" + "".join(f"{value:>11}" for value in parts.values()), flush=True)
-        results[str(number)] = parts
-        FILE.write_text(json.dumps(results, indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        home, rows = Path(words[1] if kind == "stored" else folder), []
+        for number in numbers:
+            rows.append(run_alone(number, home / str(number) if kind == "alone" else home))
+            if len(rows) == 1:
+                print(f"{'chapter':>7}" + "".join(f"{name:>11}" for name in rows[0]))
+            print(f"{number:>7}" + "".join(f"{value:>11}" for value in rows[-1].values()), flush=True)
+            results.setdefault(kind, {})[str(number)] = rows[-1]
+            FILE.write_text(json.dumps(results, indent=1) + "\n")
+    sums = {name: round(sum(row[name] for row in rows), 1) for name in rows[0] if name != "peak MB"}
+    print("all:", ", ".join(f"{name} {value}" for name, value in sums.items()))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         run(int(sys.argv[2]))
     else:
-        main([int(word) for word in sys.argv[1:]])
+        main(sys.argv[1:])

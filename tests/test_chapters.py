@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bstudy import Cost, Evaluation, Lab, Memory, Runs, StepTime, TimeToTarget, claim, leaves, map_leaves
+from bstudy import Evaluation, Lab, Memory, Runs, StepTime, TimeToTarget, claim, leaves, map_leaves
 from bstudy.chapter import chapters, option_name
 from bstudy.chapters.parameters import PARAMETER_HELP
 from bstudy.claims import MARKS
@@ -92,23 +92,20 @@ def make_lab(tiny, small_model, get_trainer, tmp_path_factory):
 
 
 def build_tiny(chapter, lab, **changes):
-    """Return the Report of a chapter in its tiny setting; times and memory are made up: test_cost.py measures them."""
+    """Return the Report of a chapter in its tiny setting; memory is made up: test_cost.py measures it."""
     parameters = chapter.parameters | TINY[chapter.number] | changes
     for experiment in leaves(chapter.module.experiments(**parameters)).values():
-        if isinstance(experiment, Cost | Memory):
-            store_made_up_cost(experiment, lab)
+        if isinstance(experiment, Memory):
+            store_made_up_memory(experiment, lab)
     return build(chapter, parameters, lab)
 
 
-def store_made_up_cost(experiment, lab):
-    sizes = np.array(experiment.batch_sizes if isinstance(experiment, Memory) else experiment.batch_size)
+def store_made_up_memory(experiment, lab):
+    sizes = np.array(experiment.batch_sizes)
     for seed in lab.seeds:
         columns = {"memory": 1e6 + 2e4 * sizes, "activation_bytes": 1e4 * sizes}
         alike = {"compile_memory": 8e5, "parameters": 227, "weight_bytes": 908, "gradient_bytes": 908}
         columns |= {name: np.full(sizes.shape, value) for name, value in alike.items()}
-        if isinstance(experiment, Cost):
-            columns["seconds"] = (1 + seed / 100) * np.linspace(1, 2, experiment.passes) * (1 + 10 / sizes)
-            columns["compile_seconds"] = 0.5
         arrays = {name: np.asarray(column, float) for name, column in columns.items()}
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 
@@ -232,7 +229,7 @@ def with_second_seed(run, value, diverged):
 
 def test_no_verdict_rests_on_a_run_that_diverged(chapter, page):
     def diverge(run):
-        of_machine = isinstance(run.experiment, Cost | Memory | StepTime)  # times do not diverge
+        of_machine = isinstance(run.experiment, Memory | StepTime)  # times do not diverge
         return run if of_machine else with_second_seed(run, np.nan, diverged=True)
 
     runs = map_leaves(diverge, page.runs)

@@ -14,6 +14,8 @@ def test_the_batch_size_does_not_change_the_evaluation(measure_small):
     np.testing.assert_array_equal(columns["accuracy"], 3 * [trained["test_accuracy"][-1]])
     np.testing.assert_allclose(columns["loss"], trained["test_loss"][-1], rtol=1e-6)
     assert columns["loss"].dtype == np.float64
+    assert columns["seconds"].shape == (3,)
+    assert (columns["seconds"] > 0).all()
 
 
 def test_batch_normalization_depends_on_the_batch_in_training_mode_only(tiny, measure, get_trainer):

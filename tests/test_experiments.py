@@ -163,7 +163,7 @@ PINNED = {
         "test_accuracy": 114.1667,
         "alpha": 1.166667,
     },
-    ("evaluation", 1): {"loss": 1.068186, "accuracy": 105.0},
+    ("evaluation", 2): {"loss": 1.068186, "accuracy": 105.0, "seconds": None},
     ("normalized_evaluation", 1): {"evaluation_mode": 75.0, "training_mode": 120.0},
     ("survival", 2): {"final_loss": 0.0616321, "survived": 1.5, "initial_eigenvalue": 7.515141, "eigenvalue": 5.18396},
     ("cost", 2): {

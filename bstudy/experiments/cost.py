@@ -168,7 +168,7 @@ class Cost(_MeasuredInChild):
 
 @dataclass(frozen=True)
 class Memory(Experiment):
-    """The memory of training at several batch sizes, on random data of the data set's shape.
+    """The memory of training or evaluation at several batch sizes, on random data of the data set's shape.
 
     Each batch size is measured in a new process, as by Cost. On a CPU these processes run at the same time, since they
     do not share their memory; on a GPU one after another.
@@ -178,12 +178,14 @@ class Memory(Experiment):
 
     Args:
         batch_sizes: To measure.
+        task: "training" or "evaluation".
     """
 
     KIND = "memory"
     EXCLUSIVE = True
 
     batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
+    task: str = added(one_of("training", "evaluation"), "training")
 
     def validate(self, dataset):
         check_batch_size(self.batch_sizes[-1], dataset)
@@ -195,14 +197,14 @@ class Memory(Experiment):
         return {f"memory (MB), B = {size}": run["memory"][:, i] / 1e6 for i, size in enumerate(self.batch_sizes)}
 
     def measure(self, context):
-        costs, columns = [Cost(size, passes=1) for size in self.batch_sizes], []
+        costs, columns = [Cost(size, self.task, passes=1) for size in self.batch_sizes], []
         groups = [costs] if tf.config.list_logical_devices()[-1].device_type == "CPU" else [[cost] for cost in costs]
         for group in groups:
             columns += yield from _measure_in_children(group, context, self.work(context.dataset).seconds)
         yield 1.0, Result({name: np.array([each[name] for each in columns], float) for name in MEMORY_COLUMNS})
 
     def __str__(self):
-        return f"memory at {', '.join(map(str, self.batch_sizes))}"
+        return f"memory of {self.task} at {', '.join(map(str, self.batch_sizes))}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Evaluation of the same weights in batches of several sizes, without and with batch normalization."""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from bstudy.store import Result
 from bstudy.trainer import Trainer, epoch_permutation
 
 SECONDS_PER_BATCH = 3e-4
+PASSES = 5  # over the test set, of which the median time counts
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Evaluation(Experiment):
 
     Columns, with batch sizes in ascending order, in double precision:
         accuracy, loss: (batch sizes,) in percent, and nats.
+        seconds: (batch sizes,) of a pass over the test set, the median of PASSES after a first one, which compiles.
 
     Args:
         trained: The training whose final weights are evaluated.
@@ -26,6 +29,8 @@ class Evaluation(Experiment):
     """
 
     KIND = "evaluation"
+    VERSION = 2  # 1 had no seconds
+    EXCLUSIVE = True
 
     trained: Recipe
     batch_sizes: tuple[int, ...] = checked(batch_size_tuple)
@@ -33,19 +38,24 @@ class Evaluation(Experiment):
     def work(self, dataset):
         samples, batches = len(dataset.x_test), sum(len(dataset.x_test) / size for size in self.batch_sizes)
         programs = frozenset(("evaluate", size) for size in self.batch_sizes)
-        return Work(evaluated=samples * len(self.batch_sizes), seconds=SECONDS_PER_BATCH * batches, programs=programs)
+        one_pass = Work(evaluated=samples * len(self.batch_sizes), seconds=SECONDS_PER_BATCH * batches)
+        return Work(programs=programs).plus(one_pass, times=1 + PASSES)
 
     def table(self, run):
-        return at_ends(run, "accuracy", "loss")
+        return at_ends(run, "accuracy", "loss", "seconds")
 
     def measure(self, context):
         trainer, rows = context.trainer, []
         trainer.set_weights(context.trained_weights())
         for size in self.batch_sizes:
             yield len(rows) / len(self.batch_sizes), Result({}, progress=0.0)
-            rows.append(trainer.evaluate(*trainer.test_data, size))
-        loss, accuracy = np.transpose(rows)
-        yield 1.0, Result({"loss": loss, "accuracy": accuracy})
+            ends, values = [], None
+            for _ in range(1 + PASSES):
+                values = trainer.evaluate(*trainer.test_data, size)
+                ends.append(time.perf_counter())
+            rows.append((*values, np.median(np.diff(ends))))
+        loss, accuracy, seconds = np.transpose(rows)
+        yield 1.0, Result({"loss": loss, "accuracy": accuracy, "seconds": seconds})
 
     def __str__(self):
         return f"evaluation of {self.trained}"
