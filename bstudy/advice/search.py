@@ -24,6 +24,7 @@ TINY = 1e-30  # in place of 0, of which there is no logarithm
 HOPELESS = 10.0  # times the first loss: the training has diverged
 # (factors of 2 in the batch size, factors of √2 in the rate) of the neighbors
 NEIGHBORS = ((0, 1), (0, -1), (1, 1), (-1, -1), (1, 0), (-1, 0), (1, 2), (-1, -2))
+FARTHER = ((-2, -1), (2, 1), (-3, -2), (3, 2))  # tried last: between two valleys all neighbors are slower
 
 
 class Setting(NamedTuple):
@@ -244,8 +245,8 @@ class Refinement:
                 return
 
     def untried(self) -> Iterator[tuple[int, int]]:
-        """Yield the neighbors of the best that were not measured yet."""
-        for doublings, roots in NEIGHBORS:
+        """Yield the neighbors of the best that were not measured yet, and points farther away."""
+        for doublings, roots in NEIGHBORS + FARTHER:
             point = self.best[0] + doublings, self.best[1] + roots
             if point not in self.candidates and self.allowed(self.setting(point).batch_size):
                 yield point
