@@ -4,7 +4,7 @@
     python benchmarks/book.py CHAPTER ...    these chapters, each from an empty store
     python benchmarks/book.py stored FOLDER  all chapters from the results in a folder, as BSTUDY_HOME has it
 
-Each chapter is a process. Prints the seconds of each part and the peak memory, and keeps them in book.json:
+Prints the seconds of each part and the peak memory of the process until then, and keeps them in book.json:
 
     start       TensorFlow is imported
     compile     the first call of each compiled function
@@ -16,8 +16,7 @@ Each chapter is a process. Prints the seconds of each part and the peak memory, 
     pages       the figure and the files
     rest        everything else
 
-The last column, which is a bound, has the seconds that the matrix products of what was missing take at the speed of
-this machine.
+"products" is a bound: the seconds that the matrix products of what was missing take at the speed of this machine.
 """
 
 import functools
@@ -37,15 +36,16 @@ seconds = dict.fromkeys(PARTS, 0.0)
 
 
 def timed(part, function):
-    """Return the function, with its seconds added to a part."""
+    """Return the function, with its seconds added to a part; those of timed functions that it calls are theirs."""
 
     @functools.wraps(function)
     def call(*arguments, **named):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), sum(seconds.values())
         try:
             return function(*arguments, **named)
         finally:
-            seconds[part] += time.perf_counter() - started
+            of_others = sum(seconds.values()) - before
+            seconds[part] += time.perf_counter() - started - of_others
 
     return call
 
@@ -68,9 +68,8 @@ def watch_compiled_functions(trainer_class):
     trainer_class.cached = cached_and_timed
 
 
-def run(number):
-    """Run a chapter in this process, and print its parts."""
-    started = time.perf_counter()
+def run(numbers):
+    """Run chapters in this process, and print the parts of each as a line of JSON."""
     from bstudy import report
     from bstudy.backend import start
     from bstudy.chapter import chapter
@@ -78,20 +77,24 @@ def run(number):
     from bstudy.lab import Lab
     from bstudy.trainer import Trainer
 
+    started = time.perf_counter()
     timed("start", start)()
     watch_compiled_functions(Trainer)
     Trainer.initial_weights = timed("weights", Trainer.initial_weights)
     cost.Child = functools.partial(timed_child, cost.Child)
-    found = chapter(number)
     lab = Lab("digits", 3, jobs=1, quiet=True)
-    bound = seconds_of_products(lab, found)
-    page = report.build(found, found.parameters, lab)
-    timed("pages", report.write)(page, Path(os.environ["BSTUDY_HOME"]) / "out", ("png", "svg"), "page")
-    total = time.perf_counter() - started
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    parts = seconds | {"rest": total - sum(seconds.values()), "total": total}
-    rounded = {name: round(value, 1) for name, value in parts.items()}
-    print(json.dumps(rounded | {"peak MB": round(usage.ru_maxrss / 1024), "products": round(bound, 1)}))
+    for number in numbers:
+        found = chapter(number)
+        bound = seconds_of_products(lab, found)
+        page = report.build(found, found.parameters, lab)
+        timed("pages", report.write)(page, Path(os.environ["BSTUDY_HOME"]) / "out", ("png", "svg"), "page")
+        total = time.perf_counter() - started
+        parts = seconds | {"rest": total - sum(seconds.values()), "total": total, "products": bound}
+        rounded = {name: round(value, 1) for name, value in parts.items()}
+        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(json.dumps({"chapter": number} | rounded | {"peak MB": peak}), flush=True)
+        started = time.perf_counter()
+        seconds.update(dict.fromkeys(PARTS, 0.0))
 
 
 def seconds_of_products(lab, found):
@@ -124,36 +127,41 @@ def timed_child(child_class, *arguments):
     return child
 
 
-def run_alone(number, home):
-    """Run a chapter in a new process; return its parts."""
-    command = [sys.executable, __file__, "--run", str(number)]
-    done = subprocess.run(command, env=os.environ | {"BSTUDY_HOME": str(home)}, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+def rows_of(numbers, home):
+    """Run chapters in a new process; yield the parts of each."""
+    command = [sys.executable, __file__, "--run", *map(str, numbers)]
+    with subprocess.Popen(
+        command, env=os.environ | {"BSTUDY_HOME": str(home)}, stdout=subprocess.PIPE, text=True
+    ) as run:
+        for line in run.stdout:
+            yield json.loads(line)
+    if run.returncode:
+        sys.exit(f"the process ended with {run.returncode}")
 
 
 def main(words):
     from bstudy.chapter import chapters
 
     kind = "stored" if words[:1] == ["stored"] else "alone" if words else "book"
-    numbers = [int(word) for word in words] if kind == "alone" else [each.number for each in chapters()]
+    every = [each.number for each in chapters()]
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        home, rows = Path(words[1] if kind == "stored" else folder), []
-        for number in numbers:
-            rows.append(run_alone(number, home / str(number) if kind == "alone" else home))
+        home = Path(words[1] if kind == "stored" else folder)
+        groups = [([int(word)], home / word) for word in words] if kind == "alone" else [(every, home)]
+        rows = []
+        for row in (row for group in groups for row in rows_of(*group)):
+            rows.append(row)
             if len(rows) == 1:
-                print(f"{'chapter':>7}" + "".join(f"{name:>11}" for name in rows[0]))
-            print(f"{number:>7}" + "".join(f"{value:>11}" for value in rows[-1].values()), flush=True)
-            results.setdefault(kind, {})[str(number)] = rows[-1]
+                print("".join(f"{name:>11}" for name in row))
+            print("".join(f"{value:>11}" for value in row.values()), flush=True)
+            results.setdefault(kind, {})[str(row["chapter"])] = row
             FILE.write_text(json.dumps(results, indent=1) + "\n")
-    sums = {name: round(sum(row[name] for row in rows), 1) for name in rows[0] if name != "peak MB"}
+    sums = {name: round(sum(row[name] for row in rows), 1) for name in (*PARTS, "rest", "total", "products")}
     print("all:", ", ".join(f"{name} {value}" for name, value in sums.items()))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
-        run(int(sys.argv[2]))
+        run([int(word) for word in sys.argv[2:]])
     else:
         main(sys.argv[1:])

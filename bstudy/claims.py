@@ -50,19 +50,26 @@ class Claim:
         return f"{MARKS[self.outcome]} {'check ' * self.check}{words}"
 
     @property
+    def number(self) -> str:
+        """The estimate, with as many digits as its interval justifies."""
+        return format(self.estimate, self._digits) if math.isfinite(self.estimate) else "no estimate"
+
+    @property
     def numbers(self) -> str:
         """The estimate with its interval and unit."""
         low, high = self.interval
         if not math.isfinite(self.estimate):
-            return "no estimate"
-        spread = (high - low) / 2
+            return self.number
+        interval = f" [{low:{self._digits}}, {high:{self._digits}}]" if math.isfinite(high - low) else ""
+        return f"{self.number}{interval} {self.unit}".strip()
+
+    @property
+    def _digits(self):
+        """The format of all its numbers."""
+        spread = (self.interval[1] - self.interval[0]) / 2
         is_exact = spread <= 1e-9 * abs(self.estimate)  # all seeds agree, to the rounding of a mean
         decimals = 2 if is_exact else count_decimals(spread, 2) if spread > 0 else count_decimals(self.estimate)
-        shape = f".{decimals}f" if decimals < 7 and abs(self.estimate) < 1e6 else ".1e"
-        text = format(self.estimate, shape)
-        if math.isfinite(spread):
-            text += f" [{low:{shape}}, {high:{shape}}]"
-        return f"{text} {self.unit}".strip()
+        return f".{decimals}f" if decimals < 7 and abs(self.estimate) < 1e6 else ".1e"
 
     @property
     def finding_with_numbers(self) -> str:

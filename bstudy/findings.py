@@ -1,16 +1,19 @@
 """The answers of the chapters, and all claims, as Markdown tables. Judges nothing."""
 
 from math import nan
+from pathlib import Path
 
 from bstudy.chapter import chapter
-from bstudy.claims import Claim
+from bstudy.claims import MARKS, Claim
+from bstudy.errors import BstudyError, printable
+from bstudy.handin import read
 
 
-def findings(records: list[dict]) -> str:
+def findings(records: list[dict], others: list[list[dict]] = ()) -> str:
     """Return a page of Markdown on the records of chapters, as `Report.record` returns them or a JSON file holds them.
 
     The first table has each chapter's question and answer; it is for a README next to `chapters/` and `figures/`. The
-    second one has all claims.
+    second one has all claims, and a third one the answers in other settings, if there are `others`.
     """
     lines = ["| | question | answer | published | claims held |", "|---|---|---|---|---|"]
     part = None
@@ -19,8 +22,7 @@ def findings(records: list[dict]) -> str:
             part = record["part"]
             lines.append(f"| | **{part}** | | | |")
         file = chapter(record["chapter"]).module.__name__.split(".")[-1]
-        answers = [claim for claim in map(read_claim, record["verdicts"]) if claim.answer]
-        published = [f"{claim.published:.3g} {claim.unit}" for claim in answers if claim.published is not None]
+        published = [f"{each.published:.3g} {each.unit}" for each in answers_of(record) if each.published is not None]
         link = f"[{record['chapter']}](chapters/{file}.py)"
         lines.append(row(link, record["question"], record["answer"], "; ".join(published), record["score"]))
     datasets = dict.fromkeys(record["dataset"]["name"] for record in records)
@@ -30,7 +32,63 @@ def findings(records: list[dict]) -> str:
         for claim in map(read_claim, record["verdicts"]):
             published = "" if claim.published is None else f"{claim.published:.3g}"
             lines.append(row(f"{record['chapter']}", claim.claim, claim.numbers, published, claim.mark))
+    if others:
+        lines += ["", "## Does it hold elsewhere?", "", *settings_table([records, *others]).splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def read_settings(folder: Path) -> list[list[dict]]:
+    """Return the records of chapters in each folder inside a folder: those of one setting together.
+
+    Raises:
+        BstudyError: a file is no record of a chapter.
+    """
+    settings: dict[Path, list[dict]] = {}
+    for path in sorted(folder.glob("*/ch[0-9][0-9].json")):
+        settings.setdefault(path.parent, []).append(read_record(path))
+    return list(settings.values())
+
+
+def read_record(path: Path) -> dict:
+    """Return the record of a chapter in a file; raise BstudyError if it is none."""
+    try:
+        record = read(path).record
+        answers_of(record)
+    except BstudyError as error:
+        raise BstudyError(f"{printable(path)} is not used: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BstudyError(f"{printable(path)} has claims that this version does not know") from None
+    return record
+
+
+def settings_table(settings: list[list[dict]]) -> str:
+    """Return a table in Markdown: for each claim that answers a question, its outcome and its number in each setting.
+
+    Args:
+        settings: The records of chapters, for each pair of data and network. The claims are worded as in the first one.
+    """
+    headings, columns, changed, claims = [], [], [], {}
+    for records in settings:
+        heading = f"{records[0]['dataset']['name']} {records[0]['model']['name']}"
+        seeds = sorted({len(record["seeds"]) for record in records})
+        headings.append(f"{heading}, {' or '.join(map(str, seeds))} seeds")
+        columns.append({})
+        for record in records:
+            changed += [f"`{record['command']}`"] * bool(record["changed"])
+            for place, claim in enumerate(answers_of(record)):
+                key = record["chapter"], place
+                claims.setdefault(key, claim)
+                columns[-1][key] = f"{MARKS[claim.outcome]} {claim.number}" + r"\*" * bool(record["changed"])
+    lines = [row("", "claim", "number", *headings), f"|{'---|' * (3 + len(headings))}"]
+    for key, claim in sorted(claims.items(), key=lambda item: item[0]):
+        lines.append(row(f"{key[0]}", claim.claim, claim.unit, *(column.get(key, "") for column in columns)))
+    lines += ["", rf"\* with other parameters: {', '.join(changed)}"] if changed else []
+    return "\n".join(lines) + "\n"
+
+
+def answers_of(record: dict) -> list[Claim]:
+    """Return the claims of a record that answer its question."""
+    return [claim for claim in map(read_claim, record["verdicts"]) if claim.answer]
 
 
 def read_claim(verdict: dict) -> Claim:

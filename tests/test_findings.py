@@ -1,16 +1,20 @@
 """The findings as Markdown, from the records of chapters."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bstudy import claim
 from bstudy.chapter import chapter
-from bstudy.findings import findings
+from bstudy.errors import BstudyError
+from bstudy.findings import findings, read_record, read_settings
 from bstudy.models import MLP
 from bstudy.report import Report, to_json
 
+FIGURES = Path(__file__).parents[1] / "figures"
 ANSWER = {"otherwise": "Not one.", "answer": True}
 
 
@@ -73,3 +77,36 @@ def test_a_number_that_is_missing_or_infinite_is_no_estimate(written, missing, o
 
 def test_a_bar_in_a_claim_does_not_end_the_cell(written):
     assert r"\|Δw\| grows (2.05" in written({2: [claim("|Δw| grows.", [2.0, 2.1], above=0, **ANSWER)]})[3]
+
+
+def test_other_settings_are_columns_of_the_answers(tmp_path):
+    folder = tmp_path / "other"
+    shutil.copytree(FIGURES, folder, ignore=shutil.ignore_patterns("*.png", "*.svg", "*.md"))
+    record = json.loads((folder / "ch02.json").read_text(encoding="utf-8"))
+    record["verdicts"][0] |= {"outcome": "did not hold", "estimate": -0.5, "interval": [-0.75, -0.25]}
+    record |= {"model": record["model"] | {"name": "cnn"}, "seeds": [0, 1], "changed": ["epochs"]}
+    record["command"] = "bstudy chapter 2 --epochs 9"
+    (folder / "ch02.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "ch01.json").unlink()
+    main = [read_record(FIGURES / f"ch0{number}.json") for number in (1, 2)]
+    page = findings(main, read_settings(tmp_path)).splitlines()
+    table = page[page.index("## Does it hold elsewhere?") :]
+    assert table[2].startswith("|  | claim | number | digits mlp, ")
+    first, second = (next(line for line in table if line.startswith(f"| {number} |")) for number in (1, 2))
+    assert first.endswith("|  |")
+    assert second.endswith(r"| ✗ -0.50\* |")
+    assert table[-1] == r"\* with other parameters: `bstudy chapter 2 --epochs 9`"
+    assert any(line.startswith("| 30 |") for line in table)
+
+
+@pytest.mark.parametrize("wrong", ["", "[1]", '{"note": 1}', "no claims", "a claim of another version"])
+def test_a_file_that_is_no_record_of_a_chapter_is_an_error(tmp_path, wrong):
+    record = json.loads((FIGURES / "ch02.json").read_text(encoding="utf-8"))
+    if wrong == "no claims":
+        wrong = json.dumps({name: value for name, value in record.items() if name != "verdicts"})
+    elif wrong.startswith("a claim"):
+        wrong = json.dumps(record | {"verdicts": [{"claim": "One."}]})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "ch02.json").write_text(wrong, encoding="utf-8")
+    with pytest.raises(BstudyError, match=r"ch02.json"):
+        read_settings(tmp_path)

@@ -89,11 +89,12 @@ def write_book(dataset, seeds, out, model, devices, jobs, cluster, quiet):
 def figures(dataset, seeds, settings, out, formats, style, model):
     """Draw the figures of all chapters from stored results.
 
-    This measures nothing. The findings are listed in the file findings.md.
+    This measures nothing. The findings are listed in the file findings.md, together with those of other settings: of
+    the JSON files in each folder inside OUT.
     """
     from bstudy import report
     from bstudy.chapter import chapters_with_settings
-    from bstudy.findings import findings
+    from bstudy.findings import findings, read_settings
     from bstudy.lab import Lab
     from bstudy.store import MARK
 
@@ -102,6 +103,7 @@ def figures(dataset, seeds, settings, out, formats, style, model):
     summary, records, missing = out / "findings.md", [], 0
     pages = (report.page_files(chapter.name, out, formats) for chapter, _ in chapters)
     report.check_files([summary, *(path for page in pages for path in page)])
+    others = read_settings(out)
     for chapter, parameters in chapters:
         try:
             page = report.build(chapter, parameters, lab)
@@ -112,6 +114,6 @@ def figures(dataset, seeds, settings, out, formats, style, model):
             command = f"{chapter.command(parameters)}{options.for_rerun(dataset, seeds, model)}"
             advice = f"; measure with: {command}" if isinstance(error, NotMeasured) else ""
             click.echo(f"bstudy: chapter {chapter.number}: {error}{advice}", err=True)
-    report.write_text(summary, f"<!-- {MARK} -->\n\n{findings(records)}")
+    report.write_text(summary, f"<!-- {MARK} -->\n\n{findings(records, others)}")
     if missing:
         raise BstudyError(f"{missing} figure{'s are' if missing > 1 else ' is'} missing")
