@@ -137,7 +137,7 @@ def write(pages: list[ChapterPage], out: Path, lab: Lab, options: str) -> list[P
         writer = HtmlWriter(numbers, link_terms)  # of one page: it links the first use of a term
         return templates.get_template(template).render(markdown=lambda text: Markup(writer(text)), **values)
 
-    texts = [render(name) for name in ("index.html", "answers.html")]
+    texts = [render("index.html", elsewhere=read_text("settings")), render("answers.html")]
     texts.append(render("reading.html", about=read_text("reading")))
     terms = [(anchor(term), term, text) for term, text in glossary().items()]
     texts.append(render("glossary.html", link_terms=False, terms=terms))
