@@ -33,6 +33,7 @@ FILE = Path(__file__).with_name("book.json")
 PARTS = ("start", "compile", "training", "evaluation", "measuring", "weights", "processes", "pages")
 KINDS = {"make_train_function": "training", "make_evaluation_function": "evaluation"}
 seconds = dict.fromkeys(PARTS, 0.0)
+alive = {}  # the children, and "started": when the first of them was
 
 
 def timed(part, function):
@@ -112,15 +113,14 @@ def seconds_of_products(lab, found):
 
 
 def timed_child(child_class, *arguments):
-    """Return a child process whose life, until it is ended, is added to the part "processes"."""
-    started = time.perf_counter()
-    child = child_class(*arguments)
-    kill = child.kill
+    """Return a child process; the time in which there is any is added to the part "processes"."""
+    started, child = time.perf_counter(), child_class(*arguments)
+    kill, group = child.kill, alive if alive else {"started": started}
+    alive.update(group | {child: None})
 
     def timed_kill():
-        nonlocal started
-        seconds["processes"] += time.perf_counter() - started
-        started = time.perf_counter()
+        if alive.pop(child, child) is None and len(alive) == 1:
+            seconds["processes"] += time.perf_counter() - alive.pop("started")
         kill()
 
     child.kill = timed_kill

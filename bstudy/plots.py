@@ -33,6 +33,7 @@ CLOCK = "learning rate × steps"
 SEEDS_BAND = "bands: 95 % interval over seeds"
 DIVERGED, NOT_REACHED = "× diverged", "▲ target not reached"
 NOTE = "_note "  # before the label of an artist that the small line explains; matplotlib leaves it out of a legend
+LONGEST_LINE = 1.4  # characters of a line that may fit, for each one that fits on average
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 
@@ -332,10 +333,14 @@ def _legend_size():
 
 def _wrap(text: matplotlib.text.Text, room: float) -> None:
     """Break a text into lines that are at most `room` pixels long, on the screen and in a file."""
-    words, columns, inches = text.get_text(), len(text.get_text()), room / text.figure.dpi
-    while _length(text) > inches and columns > 8:
+    words, inches, length = text.get_text(), room / text.figure.dpi, _length(text)
+    columns = min(len(words), int(LONGEST_LINE * len(words) * inches / length)) if length else 0
+    while length > inches and columns > 8:
         columns -= 1
-        text.set_text(textwrap.fill(words, columns))
+        broken = textwrap.fill(words, columns)
+        if broken != text.get_text():  # measuring takes milliseconds
+            text.set_text(broken)
+            length = _length(text)
 
 
 def _length(text):
