@@ -20,7 +20,7 @@ model with a wide gap needs regularization or more data.
 
 All runs have the same model, initial weights, learning rate, order of samples and number of epochs. Only the batch
 size differs: 2, 64, 256 and 1024. Every run sees every sample equally often. But an epoch has N / B steps, so a batch
-of 1024 takes a sixteenth of the steps that a batch of 64 takes.
+of 1024 takes a sixteenth of the steps that a batch of 64 takes (on digits, 2 instead of 23 in an epoch).
 
 The control is the training accuracy: if large batches only *generalized* worse, it would be the same for all of them.
 
@@ -28,11 +28,15 @@ The control is the training accuracy: if large batches only *generalized* worse,
 
 ## Explanation
 
-The large batch ends lower because it has learned less. Its training accuracy is lower by as much as its test
-accuracy, and its generalization gap is small: it is the smallest batch that has the widest gap. With B = 1024 there
-are a sixteenth of the steps, each about as long as those of B = 64, so the model has come less far. As long as a run
-still improves, 30 epochs are not its end, and say nothing about asymptotic accuracy. Chapters 2 and 3 test this:
-longer steps, or more of them, bring the accuracy back. Chapter 9 shows how far each run has come on one common clock.
+The large batch ends lower because it has learned less. On digits its test accuracy is 7.3 points lower, and its
+training accuracy 8.7 points. So its generalization gap is narrower, not wider: it is the smallest batch that has the
+widest gap. With B = 1024 there are far fewer steps, each about as long as those of B = 64, so the model has come less
+far. In its last five epochs it still gains 1.9 points on digits: 30 epochs are not its end, and say nothing about
+asymptotic accuracy. Chapters 2 and 3 test this: longer steps, or more of them, bring the accuracy back. Chapter 9
+shows how far each run has come on one common clock.
+
+A small convolutional network (cnn) on digits loses 62 points, in training and in test accuracy. Whether its gap in
+accuracy is narrower stays open (−0.7 [−2.0, 0.6] points): the seeds differ by more than the effect.
 
 ## In practice
 
@@ -69,7 +73,7 @@ learning rate too (chapter 2). Look at the training accuracy before you blame ge
 
 The gap of the loss was at first the mean test loss of the last five epochs minus the training loss after the last
 one. While the loss falls, this is too large: for 1024 on digits it was 0.05 nats. Both losses are now those of the
-same epochs.
+same epochs. With three seeds on digits, the gain in the last epochs and the gap in accuracy were undecided.
 """
 
 import numpy as np

@@ -45,7 +45,12 @@ for the same samples. They move less far: ‖G‖ doubles, but there are 512 tim
 
 The formula has no minimum inside, but late on MNIST there is one: ‖G‖ falls from 0.131 at B = 2 to 0.116 at 8 before
 it rises. The formula leaves out that small batches differ from each other: each step adds noise to the next gradients,
-most at B = 1 and 2. On digits there is no such dip.
+most at B = 1 and 2. On digits the default network has no such dip.
+
+A small convolutional network (cnn) on digits contradicts the first finding: late, ‖G‖ at 1024 is smaller than at 2
+(0.134 and 0.207). After its 30 epochs, ηn = 0.6, the loss is still 2.19; that of a guess is 2.30. The trial at B = 2
+has ηn = 5.1: probably it leaves this flat start and meets larger gradients, which positive curvatures h cannot give.
+Whether ‖G‖ is larger early than late stays open there (1.00 [0.88, 1.15] times): the seeds differ by more than that.
 
 ## In practice
 

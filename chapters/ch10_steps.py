@@ -34,10 +34,10 @@ steps?
 
 ## Explanation
 
-No bound is seen: the last doubling still adds a fifth or so. In the first phase the logarithm is the better law. This
-is where Hoffer et al. claim it. On MNIST each doubling adds 0.31 or 0.32 up to step 472, then ever more, and 1.2 in
-the end; after step 1,000 a power near t^0.33 is better. On digits the runs end before that. There the steps before 59
-are a phase of its own, in which the gradient is nearly constant and the distance in proportion to t.
+No bound is seen: the last doubling still adds a fifth or more. In the first phase the logarithm is the better law.
+This is where Hoffer et al. claim it. On MNIST each doubling adds 0.31 or 0.32 up to step 472, then ever more, and 1.2
+in the end; after step 1,000 a power near t^0.33 is better. On digits the runs end before that. There the steps before
+59 are a phase of its own, in which the gradient is nearly constant and the distance in proportion to t.
 
 At equal steps both batch sizes are equally far, within a few percent. A noise-driven walk is thereby refuted: 16 times
 the variance of the noise changes almost nothing. The weights drift. What looks like slow diffusion is a gradient that
