@@ -31,6 +31,7 @@ SPEED_GAIN = 1.05  # of samples a second that makes a larger size worth a trial
 SPEED_END, EDGE_END, NOISE_END, RACE_END = 0.13, 0.18, 0.23, 0.7  # of the budget, when each part is over
 EDGE_LEAST, RACE_LEAST = 0.05, 0.4  # of the budget, whatever came before
 RACES, LEAST_PROGRESS = 3, 0.1  # with other rates, as long as the loss falls by less than this fraction
+FLAT = 1.15  # the race is at the smallest batch size that takes at most this factor of the least predicted time
 RACE_SHARE = 0.7  # of the time of the race that is training; the rest is evaluation and compiling
 MEMORY_SHARE = 0.8  # of the free memory that a trial may be expected to take
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -239,13 +240,14 @@ class Measurement:
         return lambda size: 1 <= size <= largest
 
     def first_size(self, speed: Speed, noise_scale: float) -> int:
-        """Return the batch size to race at: by the rule for the least time, or for fixed epochs the noise scale / 4."""
+        """Return the batch size to race at: nearly the least time by the rule; for fixed epochs the noise scale / 4."""
         is_allowed = self.allowed(speed)
         sizes = [size for size in powers_of_two(int(speed.batch_sizes[-1])) if size >= SMALLEST and is_allowed(size)]
         sizes = sizes or [size for size in powers_of_two(int(speed.batch_sizes[-1])) if is_allowed(size)]
         if self.goal.epochs:
             return max([size for size in sizes if size <= noise_scale / 4] or sizes[:1])
-        return sizes[int(np.argmin([speed.time_at(size, noise_scale) for size in sizes]))]
+        times = np.array([speed.time_at(size, noise_scale) for size in sizes])
+        return sizes[int(np.argmax(times <= FLAT * times.min()))]
 
     def race(self, batch_size: int, edge: float) -> list[Training]:
         """Race learning rates at a batch size; if none lowers the loss by a tenth, lower or higher ones."""

@@ -18,8 +18,10 @@ ROUNDS = ((1, 3), (3, 1), (9, 1))  # of the race: how long, in units of the firs
 RACE_UNITS = RATES + 3 * 2 + 6  # of all rounds together
 PATIENCE, PATIENT_STEPS = 4, 50  # a training ends at this multiple of the steps of its lowest loss
 MARGIN = 1.3  # a challenger that is slower than the best by more is given up
-CLOSE, NEAREST = 1.15, 2  # rivals that are slower by less are measured with more seeds, and at least the nearest two
-SEEDS, LEAST_SEEDS, MAX_SEEDS = 2, 5, 10  # of each candidate, of the best, and of close rivals
+SEEDS, LEAST_SEEDS = 2, 10  # of each candidate, and of the best
+CLOSE = 1.15  # a rival that is slower by less is nearly as good
+PASSES = ((CLOSE, 10), (1.3, 30))  # (factor, seeds): rivals within it have more seeds; if time is left, others too
+NEAREST = 2  # rivals have more seeds, however much slower they are
 TINY = 1e-30  # in place of 0, of which there is no logarithm
 HOPELESS = 10.0  # times the first loss: the training has diverged
 # (factors of 2 in the batch size, factors of √2 in the rate) of the neighbors
@@ -221,6 +223,7 @@ class Refinement:
         first = Candidate(winner.setting, {0: winner}, {0: self.score(winner)})
         self.candidates = {(0, 0): first}
         self.best = (0, 0)
+        self.close, self.max_seeds = PASSES[0]
 
     @property
     def target(self) -> float:
@@ -236,13 +239,14 @@ class Refinement:
         return training.time_to(self.target)
 
     def run(self) -> None:
-        """Move to better neighbors until there is none, then measure close rivals with more seeds."""
-        while self.problem.seconds_left() > 0:
-            point = next(self.untried(), None)
-            if point is not None:
-                self.challenge(point)
-            elif not self.add_seeds():
-                return
+        """Move to better neighbors until there is none, then measure rivals with more seeds."""
+        for self.close, self.max_seeds in PASSES:
+            while self.problem.seconds_left() > 0:
+                point = next(self.untried(), None)
+                if point is not None:
+                    self.challenge(point)
+                elif not self.add_seeds():
+                    break
 
     def untried(self) -> Iterator[tuple[int, int]]:
         """Yield the neighbors of the best that were not measured yet, and points farther away."""
@@ -291,7 +295,7 @@ class Refinement:
         """Return the points nearly as fast as the best, fastest first, without the best; at least two if there are."""
         ratios = {point: each.ratio(self.winner) for point, each in self.candidates.items() if point != self.best}
         reached = sorted((point for point, ratio in ratios.items() if math.isfinite(ratio)), key=ratios.get)
-        return [point for place, point in enumerate(reached) if place < NEAREST or ratios[point] < CLOSE]
+        return [point for place, point in enumerate(reached) if place < NEAREST or ratios[point] < self.close]
 
     def add_seeds(self) -> bool:
         """Measure the best and its close rivals with one more seed; return whether there was anything to do."""
@@ -303,7 +307,7 @@ class Refinement:
         if behind:
             candidate = self.candidates[behind[0]]
             self.measure(candidate, len(candidate.times))
-        elif seed < (MAX_SEEDS if rivals else LEAST_SEEDS):
+        elif seed < (self.max_seeds if rivals else LEAST_SEEDS):
             self.measure(self.winner, seed)
         else:
             return False
