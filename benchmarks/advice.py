@@ -3,7 +3,7 @@
     python benchmarks/advice.py oracle [TASK ...]     search the best setting of each task, which takes an hour or two
     python benchmarks/advice.py speed [TASK ...]      measure the seconds of a step, on a quiet machine
     python benchmarks/advice.py ask [TASK ...]        ask for advice, also on a quiet machine
-    python benchmarks/advice.py compare [TASK ...]    train what was recommended, and the best of the oracle, once more
+    python benchmarks/advice.py compare [TASK ...]    train the recommended and the best settings once more
     python benchmarks/advice.py table [TASK ...]      print what is kept
 
 The time of a setting is the number of steps to a held-out loss, 90 % of the way from the first to the lowest one,
@@ -11,7 +11,8 @@ times the median seconds of a step: the geometric mean over seeds. The oracle se
 1024, the learning rate in factors of √2 until those above and below the best are slower, with three seeds.
 
 The best of a hundred settings owes a part of its lead to the luck of its seeds. So those within 20 % of it are trained
-with ten other seeds, as is what was recommended. The regret is the time of the latter divided by the least of theirs.
+with ten other seeds, and so are the recommended settings. The regret is the time of one of these, divided by the least
+time of those.
 """
 
 import dataclasses
@@ -151,11 +152,6 @@ def best(found):
     return steps[rate], rate
 
 
-def best_times(entry):
-    """Return {batch size: seconds at its best rate} of the oracle."""
-    return {int(size): best(found)[0] * entry["step_seconds"][size] for size, found in entry["sizes"].items()}
-
-
 def ask(tasks):
     """Ask for advice once more on each task, each time with other seeds."""
     for name in names(tasks):
@@ -172,29 +168,35 @@ def ask(tasks):
         print(name, row, flush=True)
 
 
-def finalists(entry):
-    """Return the settings that the oracle found to be nearly as fast as the best."""
-    times = {
+def times_of(entry):
+    """Return {setting: seconds} of all that the oracle measured."""
+    return {
         Setting(int(size), float(rate)): mean(steps) * entry["step_seconds"][size]
         for size, found in entry["sizes"].items()
         for rate, steps in found["steps"].items()
     }
+
+
+def finalists(entry):
+    """Return the settings that the oracle found to be nearly as fast as the best."""
+    times = times_of(entry)
     return [setting for setting, time in times.items() if time <= CLOSE * min(times.values())]
 
 
 def compare(tasks):
-    """Train the finalists and what was recommended with other seeds; keep the steps of each."""
+    """Train the finalists and the recommended settings with other seeds; keep the steps of each."""
     for name in names(tasks):
         entry = load()[name]
         problem, _ = problem_of(*name.rsplit(", ", 1))
         rows = [Setting(*row[kind]) for row in entry.get("advice", []) for kind in ("advice", "rule")]
         settings = [*finalists(entry), *rows, Setting(32, DEFAULTS[name.rsplit(", ", 1)[1]])]
-        shortest = min(best_times(entry).values())
+        shortest = min(times_of(entry).values())
         for setting in dict.fromkeys(settings):
             if key_of(setting) not in entry.setdefault("final", {}):
                 size = str(setting.batch_size)
-                seconds = entry["step_seconds"].setdefault(size, problem.measure_step(setting.batch_size))
-                limit = 20 * shortest / seconds * problem.step_seconds(setting.batch_size)
+                if size not in entry["step_seconds"]:
+                    entry["step_seconds"][size] = problem.measure_step(setting.batch_size)
+                limit = 20 * shortest / entry["step_seconds"][size] * problem.step_seconds(setting.batch_size)
                 entry["final"][key_of(setting)] = steps_to(problem, setting, entry["target"], limit, FINAL_SEEDS)
         save(load() | {name: entry})
         print(name, len(entry["final"]), "settings", flush=True)

@@ -57,7 +57,7 @@ is no need to start again.
 
 2. Ten times the learning rate recovers a little less than the smaller batch does. How much larger would it have to be?
 
-   > A batch of 64 takes 16 times as many steps (on digits 11.5 times). Sixteen times the learning rate gives the same
+   > A batch of 64 takes 16 times as many steps (on digits 11.5 times). Sixteen times the learning rate has the same
    > product of learning rate and steps:
    > `bstudy train --batch-size 1024 --learning-rate 0.01 --epochs 30 --then learning_rate=0.16`.
 

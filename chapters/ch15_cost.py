@@ -93,7 +93,7 @@ when one measurement was known: 49 of 69 MB at batch size 16.
 Later the chapter had to run in a minute. Time and memory of each batch size came from a process of its own; now the
 time of a step is measured in one process, and only memory in new ones, at three sizes and at the same time. Before, an
 epoch at 1024 took 0.40 [0.28, 0.56] times as long as at 16, and one at 256 was 2.5 [2.2, 2.8] times as fast. Three
-runs, two of them beside other work, had 1.7 to 1.9 in place of 2.5. With three seeds it was undecided whether the
+runs, two of them next to other work, had 1.7 to 1.9 in place of 2.5. With three seeds it was undecided whether the
 formula for the memory is right within a factor of two.
 """
 

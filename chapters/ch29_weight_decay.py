@@ -55,8 +55,8 @@ to do with the learning rate: at a fixed η, 120 takes a quarter of the steps, h
 decay, and needs less of a remedy. This was not tested separately.
 
 On MNIST, with as many samples, both answers are undecided: an exponent of 0.21 [-0.13, 0.54], and at 120 an accuracy 8
-points lower with λ scaled, from 20 lower to 5 higher. So what holds on digits does not carry over as it is. There
-weight decay also lowers the test loss at B = 30, by 0.23 [0.13, 0.34] nats.
+points lower with λ scaled, from 20 lower to 5 higher. So the result on digits does not carry over. There weight
+decay also lowers the test loss at B = 30, by 0.23 [0.13, 0.34] nats.
 
 ## In practice
 

@@ -49,7 +49,7 @@ class Evaluation(Experiment):
         trainer.set_weights(context.trained_weights())
         for size in self.batch_sizes:
             yield len(rows) / len(self.batch_sizes), Result({}, progress=0.0)
-            ends, values = [], None
+            ends = []
             for _ in range(1 + PASSES):
                 values = trainer.evaluate(*trainer.test_data, size)
                 ends.append(time.perf_counter())
