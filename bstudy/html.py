@@ -7,12 +7,14 @@ import ast
 import inspect
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from bstudy import __version__, api, plots, trainer
 from bstudy.chapter import Chapter, as_text, chapters
@@ -22,10 +24,9 @@ from bstudy.errors import BstudyError, ClusterLost, Interrupted, WorkerDone, pri
 from bstudy.lab import Lab
 from bstudy.prose import HtmlWriter, anchor, glossary, highlight_python, read_text
 from bstudy.rendering import new_templates
-from bstudy.report import Report, build, write_text
+from bstudy.report import Report, judge, write_text
 from bstudy.store import MARK
 
-STYLES = ("page", "dark")
 STOPS = (ClusterLost, Interrupted, WorkerDone)  # the other chapters cannot be measured either
 FRONT_MATTER = ("index.html", "answers.html", "reading.html", "glossary.html", "source.html", "api.html")
 
@@ -64,23 +65,32 @@ def build_pages(lab: Lab) -> list[ChapterPage]:
         Interrupted: the user stopped it.
         WorkerDone: this machine only helped the chief.
     """
-    found = chapters()
+    found, read = chapters(), lab.read
     try:
         lab.prepare({chapter.name: chapter.module.experiments(**chapter.parameters) for chapter in found})
     except STOPS:
         raise
     except Exception as error:  # of one experiment: the chapters without it can be measured one by one
         print(f"bstudy: {sentence(error)}; continuing with one chapter at a time.", file=sys.stderr)
-    return [build_page(chapter, lab) for chapter in found]
+        read = lab.run
+    return [build_page(chapter, lab, read) for chapter in found]
 
 
-def build_page(chapter: Chapter, lab: Lab) -> ChapterPage:
-    """Return the page of a chapter, or one that gives the reason why it is missing."""
+def build_page(chapter: Chapter, lab: Lab, read: Callable[[dict], dict]) -> ChapterPage:
+    """Return the page of a chapter, or one that gives the reason why it is missing.
+
+    Args:
+        chapter: Of the page.
+        lab: With the data.
+        read: Returns the runs of experiments.
+    """
     try:
-        report = build(chapter, chapter.parameters, lab)
-        drawings = {style: draw_report(report, style) for style in STYLES}
-        figures = {style: drawing.data_uri("svg", chapter.name) for style, drawing in drawings.items()}
-        return ChapterPage(chapter, report, figures, drawings["page"].alt, drawings["page"].tables)
+        measured = read(chapter.module.experiments(**chapter.parameters))
+        report = judge(chapter, chapter.parameters, lab, measured)
+        page = draw_report(report, "page")
+        drawings = page, draw_report(report, "dark", like=page.figure)
+        figures = {drawing.style: drawing.data_uri("svg", chapter.name) for drawing in drawings}
+        return ChapterPage(chapter, report, figures, page.alt, page.tables)
     except STOPS:
         raise
     except Exception as error:  # also an unforeseen one: the other chapters are worth more than its traceback
@@ -95,10 +105,10 @@ def sentence(error: Exception) -> str:
     return first if isinstance(error, BstudyError) else printable(f"{type(error).__name__}: {first}")
 
 
-def draw_report(report: Report, style: str) -> Drawing:
+def draw_report(report: Report, style: str, like: Figure | None = None) -> Drawing:
     """Return the figure of a report; it is an image of its own, so that its ids and its CSS touch nothing else."""
     with plots.style(style):
-        return Drawing(report.draw(), style)
+        return Drawing(report.draw(like), style)
 
 
 def files(found: list[Chapter], out: Path) -> list[Path]:

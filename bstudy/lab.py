@@ -96,8 +96,7 @@ class Lab:
             WorkerDone: this machine only helped the chief of a cluster.
         """
         self.prepare(experiments)
-        runs = map_leaves(self._runs, experiments)
-        return Results(runs) if isinstance(runs, dict) else runs
+        return self.read(experiments)
 
     def prepare(self, experiments: Any) -> None:
         """Measure what is not stored, as `run` does, without reading the results."""
@@ -113,6 +112,11 @@ class Lab:
             self._measure(tasks)
         if not distribute.is_chief():
             raise WorkerDone("the chief has the results")
+
+    def read(self, experiments: Any) -> Any:
+        """Return Runs, as `run` does, after `prepare` has measured what is missing."""
+        runs = map_leaves(self._runs, experiments)
+        return Results(runs) if isinstance(runs, dict) else runs
 
     def missing(self, experiments: Any) -> tuple[int, float]:
         """Return how many results are not stored, and about how many seconds it takes to measure them."""

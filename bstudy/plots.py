@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, BinaryIO
 
 import matplotlib.style
@@ -15,10 +16,11 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bstudy.errors import InvalidInput
@@ -31,9 +33,9 @@ STYLES = {"page": ("page",), "slide": ("page", "slide"), "dark": ("page", "dark"
 LARGEST_COLORED = 8192  # batch size, and all above
 CLOCK = "learning rate × steps"
 SEEDS_BAND = "bands: 95 % interval over seeds"
-DIVERGED, NOT_REACHED = "× diverged", "▲ target not reached"
+DIVERGED, NOT_REACHED = "×\N{NO-BREAK SPACE}diverged", "▲\N{NO-BREAK SPACE}target not reached"
 NOTE = "_note "  # before the label of an artist that the small line explains; matplotlib leaves it out of a legend
-LONGEST_LINE = 1.4  # characters of a line that may fit, for each one that fits on average
+LONGEST_LINE = 1.1  # characters of a line that may fit, for each one that fits on average
 _LINE_STYLES = ("-", "--", ":", "-.")
 
 
@@ -275,42 +277,65 @@ def style(name: str) -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", *(f"bstudy.styles.{sheet}" for sheet in STYLES[name])])
 
 
-def make_figure(draw: Callable[[Figure], None], title: str, footer: str) -> Figure:
+def make_figure(draw: Callable[[Figure], None], title: str, footer: str, like: Figure | None = None) -> Figure:
     """Return a Figure that is complete on a slide: `draw(figure)` draws its axes; title above, legend and footer below.
 
     The footer ends with what the bands and marks mean. The layout is computed once and then fixed, so that a file does
     not depend on the files written before it.
+
+    Args:
+        draw: draws the axes.
+        title: above the axes.
+        footer: below them.
+        like: the same figure in other colors; its layout is taken, since computing one takes half of the time.
     """
-    figure = Figure(layout="constrained")
+    figure = Figure(layout=None if like else "constrained")
+    FigureCanvasAgg(figure)  # its renderer remembers the lengths of texts
     with warnings.catch_warnings(action="ignore"):  # of empty axes, if all runs diverged
         draw(figure)
         for axes in figure.axes:
             _tick_logarithmic(axes.xaxis)
             _tick_logarithmic(axes.yaxis)
         heading = figure.suptitle(title, x=0.01, ha="left", parse_math=False)
-        _wrap(heading, 0.98 * figure.bbox.width)
-        while heading.get_text().count("\n") > 1:  # a third line would take the room of the axes
-            heading.set(text=title, fontsize=0.95 * heading.get_fontsize())
-            _wrap(heading, 0.98 * figure.bbox.width)
-        footer = "; ".join([footer, *notes(figure)])
-        footer_text = figure.text(0.01, 0.01, footer, va="bottom", fontsize="small", alpha=0.7, parse_math=False)
-        _wrap(footer_text, 0.98 * figure.bbox.width)
+        small = {"fontsize": "small", "alpha": 0.7, "parse_math": False}
+        footer_text = figure.text(0.01, 0.01, "; ".join([footer, *notes(figure)]), va="bottom", **small)
+        if like:
+            _copy_layout(figure, like)
+        else:
+            _wrap_title(heading, 0.98 * figure.bbox.width)
+            _wrap(footer_text, 0.98 * figure.bbox.width)
         bottom = footer_text.get_window_extent().y1 / figure.bbox.height + 0.005
         _add_legend(figure, bottom)
-        figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom))
-        figure.draw_without_rendering()  # computes the layout
-        for axes in figure.axes:
-            _wrap(axes.yaxis.label, axes.bbox.height)
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+        if not like:
+            _place_axes(figure, bottom)
+    return figure
+
+
+def _place_axes(figure: Figure, bottom: float) -> None:
+    """Give the axes the room above `bottom`, a fraction of the height, that title and legend leave."""
+    engine = figure.get_layout_engine()
+    engine.set(rect=(0, bottom, 1, 1 - bottom))
+    engine.execute(figure)
+    is_broken = [_wrap(axes.yaxis.label, axes.bbox.height) for axes in figure.axes]
+    if any(is_broken):
+        engine.execute(figure)
+    figure.set_layout_engine(None)
     for axes in figure.axes:  # the last bits of the solver's result differ from call to call
         axes.set_position(np.round(axes.get_position(original=True).bounds, 6))
-    return figure
+
+
+def _copy_layout(figure: Figure, like: Figure) -> None:
+    """Break the texts and place the axes as in another figure, which has the same ones."""
+    for text, other in zip(figure.texts, like.texts, strict=True):
+        text.set(text=other.get_text(), fontsize=other.get_fontsize(), position=other.get_position())
+    for axes, other in zip(figure.axes, like.axes, strict=True):
+        axes.set_position(other.get_position(original=True))
+        axes.set_ylabel(other.get_ylabel())
 
 
 def notes(figure: Figure) -> list[str]:
     """Return what the bands and marks of a figure mean, each once."""
-    labels = (str(artist.get_label()) for artist in figure.findobj())
+    labels = (str(artist.get_label()) for axes in figure.axes for artist in axes.get_children())
     return sorted({text.removeprefix(NOTE) for text in labels if text.startswith(NOTE)})
 
 
@@ -331,24 +356,40 @@ def _legend_size():
     return FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
 
 
-def _wrap(text: matplotlib.text.Text, room: float) -> None:
-    """Break a text into lines that are at most `room` pixels long, on the screen and in a file."""
+def _wrap_title(heading: Text, room: float) -> None:
+    """Break a title into at most two lines, in smaller letters if needed: a third would take the room of the axes."""
+    title = heading.get_text()
+    _wrap(heading, room)
+    while heading.get_text().count("\n") > 1:
+        heading.set(text=title, fontsize=0.95 * heading.get_fontsize())
+        _wrap(heading, room)
+
+
+def _wrap(text: Text, room: float) -> bool:
+    """Break a text into lines that are at most `room` pixels long, on the screen and in a file; return if it was."""
     words, inches, length = text.get_text(), room / text.figure.dpi, _length(text)
-    columns = min(len(words), int(LONGEST_LINE * len(words) * inches / length)) if length else 0
+    columns = len(words)
     while length > inches and columns > 8:
-        columns -= 1
+        columns = max(8, min(columns - 1, int(LONGEST_LINE * columns * inches / length)))
         broken = textwrap.fill(words, columns)
         if broken != text.get_text():  # measuring takes milliseconds
             text.set_text(broken)
             length = _length(text)
+    return text.get_text() != words
 
 
 def _length(text):
     """Return the inches of a text, at the larger of two resolutions: a letter's width is rounded to pixels."""
     screen, file, lengths = text.figure.dpi, matplotlib.rcParams["savefig.dpi"], []
     for dpi in (screen if file == "figure" else file, screen):  # the last one stays with the text
-        lengths.append(max(text.get_window_extent(RendererAgg(1, 1, dpi), dpi).size) / dpi)
+        lengths.append(max(text.get_window_extent(_renderer(dpi), dpi).size) / dpi)
     return max(lengths)
+
+
+@cache
+def _renderer(dpi):
+    """Return a renderer that measures texts at this resolution; it remembers their lengths for the next figure."""
+    return RendererAgg(1, 1, dpi)
 
 
 def save(figure: Figure, ending: str, salt: str, file: BinaryIO) -> None:

@@ -129,9 +129,9 @@ class Report:
         every = (each for run in runs for each in run.metadata)
         return sorted({each[name] for each in every if name in each})
 
-    def draw(self) -> Figure:
-        """Return the chapter's figure, in the current style."""
-        return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.headline, self.footer)
+    def draw(self, like: Figure | None = None) -> Figure:
+        """Return the chapter's figure in the current style, with the layout of one in other colors if it is given."""
+        return plots.make_figure(partial(self.chapter.module.figure, self.runs), self.headline, self.footer, like)
 
     def __repr__(self):
         return f"<Report of chapter {self.chapter.number}: {self.headline}>"

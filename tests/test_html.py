@@ -52,11 +52,15 @@ def made_up_lab(dataset):
         for experiment in leaves(tree).values():
             experiment.validate(dataset)
 
-    def run(tree):
-        prepare(tree)
+    def read(tree):
         return map_leaves(make_up, tree)
 
-    return SimpleNamespace(dataset=dataset, model=MLP, seeds=(0, 1), quiet=True, prepare=prepare, run=run)
+    def run(tree):
+        prepare(tree)
+        return read(tree)
+
+    functions = {"prepare": prepare, "read": read, "run": run}
+    return SimpleNamespace(dataset=dataset, model=MLP, seeds=(0, 1), quiet=True, **functions)
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +263,7 @@ def build_with_errors(tiny, tiny_chapters, monkeypatch):
             if error := next(errors):
                 raise error
 
-        lab.prepare = lab.run = fail
+        lab.prepare = lab.read = lab.run = fail
         return build_pages(lab)
 
     return build

@@ -230,12 +230,16 @@ class Recipe(Experiment):
             samples: The size of the training set; the field `samples` counts if it is set.
         """
         samples = self.samples or samples
-        return np.cumsum([0, *(-(-samples // self.phase(epoch).batch_size) for epoch in range(self.epochs))])
+        return np.cumsum([0, *self._each_epoch(-(-samples // phase.batch_size) for phase in self.phases)])
 
     def clock(self, samples: int) -> np.ndarray:
         """Return (epochs + 1,) the sum of the learning rates of all steps, before training and after each epoch."""
-        rates = [self.phase(epoch).learning_rate for epoch in range(self.epochs)]
+        rates = self._each_epoch(phase.learning_rate for phase in self.phases)
         return np.append(0.0, np.cumsum(rates * np.diff(self.steps(samples))))
+
+    def _each_epoch(self, values):
+        """Return (epochs,) the value of the phase of each epoch, from one value a phase."""
+        return np.repeat([*values], [phase.epochs for phase in self.phases])
 
     def requires(self) -> tuple["Recipe", ...]:
         return (replace(self, phases=self.phases[:-1]),) if len(self.phases) > 1 else ()
