@@ -13,7 +13,7 @@ def findings(records: list[dict], others: list[list[dict]] = ()) -> str:
     """Return a page of Markdown on the records of chapters, as `Report.record` returns them or a JSON file holds them.
 
     The first table has each chapter's question and answer; it is for a README next to `chapters/` and `figures/`. The
-    second one has all claims, and a third one the answers in other settings, if there are `others`.
+    second one has all claims. The answers in other settings follow, if there are `others`, and the published numbers.
     """
     lines = ["| | question | answer | published | claims held |", "|---|---|---|---|---|"]
     part = None
@@ -34,6 +34,8 @@ def findings(records: list[dict], others: list[list[dict]] = ()) -> str:
             lines.append(row(f"{record['chapter']}", claim.claim, claim.numbers, published, claim.mark))
     if others:
         lines += ["", "## Does it hold elsewhere?", "", *settings_table([records, *others]).splitlines()]
+    if published := published_tables([record for setting in (records, *others) for record in setting]):
+        lines += ["", "## Next to the published numbers", "", *published.splitlines()]
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +86,43 @@ def settings_table(settings: list[list[dict]]) -> str:
         lines.append(row(f"{key[0]}", claim.claim, claim.unit, *(column.get(key, "") for column in columns)))
     lines += ["", rf"\* with other parameters: {', '.join(changed)}"] if changed else []
     return "\n".join(lines) + "\n"
+
+
+def published_tables(records: list[dict]) -> str:
+    """Return the published numbers next to ours, as tables in Markdown of runs and of claims; "" if there are none."""
+    tables = published_runs(records), published_claims(records)
+    return "\n\n".join("\n".join(lines) for lines in tables if lines)
+
+
+def published_runs(records: list[dict]) -> list[str]:
+    """Return the lines of a table of runs; if several chapters have a run, that of the first one counts."""
+    headings, runs = {}, {}
+    for record in records:
+        seeds = {"seeds": f"{len(record['seeds'])}"}
+        for table in record["tables"]:
+            for line in table["rows"]:
+                texts = {
+                    name: f"{cell['text']}; {cell['published_text']}"
+                    for name, cell in line["cells"].items()
+                    if cell["published"] is not None
+                }
+                headings |= {name: table["headings"][name] for name in texts}
+                if texts:
+                    runs[line["label"]] = seeds | texts | runs.get(line["label"], {})
+    columns = {"seeds": "seeds"} | headings
+    lines = [row(label, *(cells.get(name, "") for name in columns)) for label, cells in runs.items()]
+    return [row("run", *columns.values()), f"|{'---|' * (1 + len(columns))}", *lines] if runs else []
+
+
+def published_claims(records: list[dict]) -> list[str]:
+    """Return the lines of a table of the claims for which a source reports a number."""
+    lines = []
+    for record in records:
+        for each in map(read_claim, record["verdicts"]):
+            if each.published is not None:
+                numbers = each.numbers, f"{each.published:.3g}", f"{each.estimate - each.published:+.2g}"
+                lines.append(row(f"{record['chapter']}", f"{len(record['seeds'])}", each.claim, *numbers))
+    return [row("", "seeds", "claim", "here", "published", "difference"), f"|{'---|' * 6}", *lines] if lines else []
 
 
 def answers_of(record: dict) -> list[Claim]:

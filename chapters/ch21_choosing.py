@@ -153,6 +153,10 @@ def experiments(
     }
 
 
+# McCandlish et al. (2018), table 1: of a small convolutional network on MNIST
+PUBLISHED = {experiments()["branches"]: {"critical batch size, start": 20, "noise scale, start": 50}}
+
+
 def table(runs):
     _, critical, noise = along_the_run(runs)
     columns = {}

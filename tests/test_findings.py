@@ -10,7 +10,7 @@ import pytest
 from bstudy import claim
 from bstudy.chapter import chapter
 from bstudy.errors import BstudyError
-from bstudy.findings import findings, read_record, read_settings
+from bstudy.findings import findings, published_tables, read_record, read_settings
 from bstudy.models import MLP
 from bstudy.report import Report, to_json
 
@@ -27,7 +27,13 @@ def written(request):
         for number, some in claims.items():
             found = Report(chapter(number), {}, None, MLP, (0, 1), {}, [], some)
             record = {"chapter": number, "part": found.chapter.part, "question": found.chapter.question}
-            record |= {"answer": found.answer, "score": found.score, "dataset": {"name": "tiny"}}
+            record |= {
+                "answer": found.answer,
+                "score": found.score,
+                "dataset": {"name": "tiny"},
+                "tables": [],
+                "seeds": [0, 1],
+            }
             records.append(record | {"verdicts": [vars(each) for each in some]})
         return findings(records if request.param == "in memory" else json.loads(to_json(records))).splitlines()
 
@@ -59,6 +65,32 @@ def test_the_second_table_has_all_claims_of_the_data(written):
         "| 2 | Two. | 1.05 [0.41, 1.69] |  | ✗ did not hold |",
         "| 2 | Three. | 1.05 [0.41, 1.69] |  | ✓ check passed |",
     ]
+
+
+def test_the_published_numbers_are_next_to_ours():
+    run, other = "64 at 0.01 for 30 epochs", "1024 at 0.01 for 30 epochs"
+
+    def record(number, seeds, rows, claims=()):
+        headings = {"test_accuracy": "test acc. %", "weight_norm": "‖w‖"}
+        tables = [{"headings": headings, "rows": [{"label": label, "cells": cells} for label, cells in rows.items()]}]
+        return {"chapter": number, "seeds": seeds, "tables": tables, "verdicts": [vars(each) for each in claims]}
+
+    known = {"text": "97.50 ± 0.10", "published": 98.0, "published_text": "98 (-0.50)"}
+    again, unknown = known | {"text": "97.60 ± 0.10"}, {"text": "44.5", "published": None, "published_text": ""}
+    norm = {"text": "44.5", "published": 44.9, "published_text": "44.9 (-0.4)"}
+    claims = [claim("One.", [1.0, 1.1, 0.9], above=0, published=1.5, unit="times"), claim("Two.", [1.0, 1.1], above=0)]
+    first = record(1, (0, 1, 2), {run: {"test_accuracy": known, "weight_norm": unknown}}, claims)
+    second = record(2, (0,), {run: {"test_accuracy": again, "weight_norm": norm}, other: {"weight_norm": unknown}})
+    assert published_tables([first, second]).splitlines() == [
+        "| run | seeds | test acc. % | ‖w‖ |",
+        "|---|---|---|---|",
+        f"| {run} | 3 | 97.50 ± 0.10; 98 (-0.50) | 44.5; 44.9 (-0.4) |",
+        "",
+        "|  | seeds | claim | here | published | difference |",
+        "|---|---|---|---|---|---|",
+        "| 1 | 3 | One. | 1.00 [0.75, 1.25] times | 1.5 | -0.5 |",
+    ]
+    assert published_tables([record(2, (0,), {run: {"weight_norm": unknown}})]) == ""
 
 
 def test_without_any_record_there_are_two_empty_tables(written):
