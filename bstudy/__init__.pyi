@@ -21,10 +21,8 @@ from .experiments.branching import Branching as Branching
 from .experiments.branching import geometric_mean as geometric_mean
 from .experiments.branching import largest_tolerated as largest_tolerated
 from .experiments.convex_descent import ConvexDescent as ConvexDescent
-from .experiments.cost import Cost as Cost
 from .experiments.cost import Memory as Memory
 from .experiments.cost import StepTime as StepTime
-from .experiments.cost import Throughput as Throughput
 from .experiments.evaluation import Evaluation as Evaluation
 from .experiments.evaluation import NormalizedEvaluation as NormalizedEvaluation
 from .experiments.gradient_penalty import GradientPenalty as GradientPenalty

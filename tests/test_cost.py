@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from bstudy import Cost, Memory, StepTime, Throughput
+from bstudy import Memory, StepTime
 from bstudy.errors import BstudyError, InvalidInput
 from bstudy.experiments import cost
 from bstudy.experiments.rate_grid import initial_weights
@@ -14,51 +14,36 @@ from bstudy.processes import Child
 PARAMETERS = 16 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 3 + 3
 
 
-def test_a_cost_is_measured_and_predicted(measure, tmp_path, monkeypatch):
+def test_the_memory_of_several_sizes_is_measured_and_predicted(measure, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # of what AutoGraph writes
-    columns = measure(Cost(16, passes=3)).columns
-    assert list(tmp_path.iterdir()) == []  # AutoGraph's files are deleted
-    assert columns["seconds"].shape == (3,)
-    assert (columns["seconds"] > 0).all()
-    assert columns["compile_seconds"] > 0.05
-    assert columns["parameters"] == PARAMETERS
-    assert columns["weight_bytes"] == columns["gradient_bytes"] == 4 * PARAMETERS
-    assert columns["activation_bytes"] == 2 * 4 * 16 * (16 + 1024 + 1024 + 3)
-    assert np.isnan(cost.memory_used()).any() or 1e6 < columns["compile_memory"] <= columns["memory"] < 1e9
-
-
-def test_the_memory_of_several_sizes_is_measured_at_the_same_time(measure):
     columns = measure(Memory((8, 32))).columns
+    assert list(tmp_path.iterdir()) == []  # AutoGraph's files are deleted
     assert {column.shape for column in columns.values()} == {(2,)}
-    assert (columns["parameters"] == PARAMETERS).all()
-    assert columns["activation_bytes"][1] == 4 * columns["activation_bytes"][0]
-    assert np.isnan(cost.memory_used()).any() or (columns["compile_memory"] <= columns["memory"]).all()
-
-
-def test_a_throughput_has_the_seconds_of_each_call(tiny, get_trainer, monkeypatch):
-    monkeypatch.setattr(get_trainer(tiny), "seconds_per_call", 1.0)  # restored after the test
-    columns = Throughput(16, seconds=0.01).columns(get_trainer(tiny))
-    assert len(columns["step_seconds"]) >= 2
-    assert min(columns["step_seconds"]) > 0
+    assert columns["parameters"].tolist() == [PARAMETERS] * 2
+    assert columns["weight_bytes"].tolist() == columns["gradient_bytes"].tolist() == [4 * PARAMETERS] * 2
+    assert columns["activation_bytes"].tolist() == [2 * 4 * size * (16 + 1024 + 1024 + 3) for size in (8, 32)]
+    if not np.isnan(cost.memory_used()).any():
+        assert (columns["compile_memory"] > 1e6).all()
+        assert (columns["compile_memory"] <= columns["memory"]).all()
+        assert (columns["memory"] < 1e9).all()
 
 
 def test_a_measuring_process_that_fails_is_reported(measure, monkeypatch):
     monkeypatch.setattr(cost, "Child", lambda *_: Child(time.sleep))  # sleeps for a connection, which is no number
-    with pytest.raises(BstudyError, match="that measures 16: cost of training ended with status 1: TypeError: "):
-        measure(Cost(16))
+    with pytest.raises(BstudyError, match="that measures memory of training at 16 ended with status 1: TypeError: "):
+        measure(Memory((16,)))
 
 
-@pytest.mark.parametrize("wrong", [lambda: Cost(0), lambda: Cost(8, passes=0), lambda: Throughput(8, seconds=0)])
+@pytest.mark.parametrize("wrong", [lambda: Memory((0,)), lambda: Memory(()), lambda: StepTime((8,), passes=0)])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(InvalidInput):
         wrong()
 
 
-@pytest.mark.parametrize("wrong", [lambda: Cost(8, "sleep"), lambda: Throughput(8, "rmsprop")])
-def test_a_wrong_choice_is_refused(wrong):
+def test_a_wrong_choice_is_refused():
     with pytest.raises(InvalidInput, match=r"must be '.*' or '.*', not"):
-        wrong()
+        Memory((8,), "sleep")
 
 
 def test_the_small_network_is_that_of_a_rate_grid(tiny, get_trainer):

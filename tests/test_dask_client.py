@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bstudy import Cost, Lab, Recipe
+from bstudy import Lab, Memory, Recipe
 from bstudy.cli import main
 from bstudy.errors import BstudyError, ClusterLost, InvalidInput
 from bstudy.models import MLP
@@ -241,7 +241,7 @@ def test_time_and_memory_are_measured_here(open_engine, error, message):
     here = Here(error)
     engine, client, task = open_engine("a", here=here)
     assert engine.free_slots() == 1
-    engine.submit(task(Cost(8)))
+    engine.submit(task(Memory((8,))))
     assert engine.free_slots() == 0
     [(_, kind, value)] = messages(engine, 1)
     assert (kind, str(value) if error else value) == message

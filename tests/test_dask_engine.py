@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import bstudy.worker
-from bstudy import Cost, GradientTrials, Lab, Recipe
+from bstudy import GradientTrials, Lab, Memory, Recipe
 from bstudy.errors import BstudyError
 from bstudy.models import MLP
 from bstudy.store import Store
@@ -24,7 +24,7 @@ from bstudy.store import Store
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 START = Recipe.sgd(25, 0.1, 2)
-EXPERIMENTS = {"smaller": START.then(batch_size=10), "adam": Recipe.adam(50, 0.01, 1), "cost": Cost(50)}
+EXPERIMENTS = {"smaller": START.then(batch_size=10), "adam": Recipe.adam(50, 0.01, 1), "memory": Memory((50,))}
 LONG = {size: Recipe.sgd(size, 0.001, 20000) for size in (8, 16)}
 PROGRAM = """
 import sys
@@ -130,7 +130,7 @@ def assert_same_results(one, two, assert_same_bits):
     assert one.keys() == two.keys()
     for key in one.keys(""):
         assert two.read(key).complete
-        if two.read(key).metadata["kind"] != "cost":
+        if two.read(key).metadata["kind"] != "memory":
             assert_same_bits(two.read(key, state=True), one.read(key, state=True))
 
 
@@ -143,7 +143,7 @@ def test_two_workers_measure_the_bits_of_one_process(
     runs = Lab(tiny, 1, two, cluster=two_workers.file).run(EXPERIMENTS)
     assert_same_results(one, two, assert_same_bits)
     assert runs["adam"].metadata[0]["host"]
-    assert runs["adam"].metadata[0]["cpu"] == runs["cost"].metadata[0]["cpu"]
+    assert runs["adam"].metadata[0]["cpu"] == runs["memory"].metadata[0]["cpu"]
     assert [path.name for path in two.folder.iterdir() if path.suffix not in (".npz", ".lock")] == []
     shown = capsys.readouterr().err.splitlines()
     assert "4 results, about" in shown[0]

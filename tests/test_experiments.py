@@ -14,7 +14,6 @@ from bstudy import (
     AccumulationCost,
     Branching,
     ConvexDescent,
-    Cost,
     Evaluation,
     Experiment,
     GradientPenalty,
@@ -31,7 +30,6 @@ from bstudy import (
     StepNorms,
     StepTime,
     Survival,
-    Throughput,
     TimeToTarget,
     TunedTimeToTarget,
     leaves,
@@ -39,7 +37,7 @@ from bstudy import (
     stack,
 )
 from bstudy.experiments.base import Work
-from bstudy.models import CNN, MLP, ModelSpec, find_model
+from bstudy.models import CNN, MLP, ModelSpec
 
 START = Recipe.sgd(16, 0.1, 1)
 TINY = [
@@ -61,9 +59,7 @@ TINY = [
     Evaluation(START, batch_sizes=(1, 20)),
     NormalizedEvaluation(batch_sizes=(2, 20), batch_size=16, epochs=2),
     Survival(8, (0.1, 0.5), (0, 3), 20, trials=2),
-    Cost(16, passes=1),
     Memory((16,)),
-    Throughput(16, seconds=0.01),
     StepTime((8, 32), passes=1),
 ]
 TIMES = ("seconds", "compile_seconds", "step_seconds", "memory", "compile_memory")
@@ -166,16 +162,6 @@ PINNED = {
     ("evaluation", 2): {"loss": 1.068186, "accuracy": 105.0, "seconds": None},
     ("normalized_evaluation", 1): {"evaluation_mode": 75.0, "training_mode": 120.0},
     ("survival", 2): {"final_loss": 0.0616321, "survived": 1.5, "initial_eigenvalue": 7.515141, "eigenvalue": 5.18396},
-    ("cost", 2): {
-        "seconds": None,
-        "compile_seconds": None,
-        "memory": None,
-        "compile_memory": None,
-        "parameters": 235.0,
-        "weight_bytes": 940.0,
-        "gradient_bytes": 940.0,
-        "activation_bytes": 4480.0,
-    },
     ("memory", 1): {
         "memory": None,
         "compile_memory": None,
@@ -185,7 +171,6 @@ PINNED = {
         "activation_bytes": 4480.0,
     },
     ("step_time", 1): {"step_seconds": None},
-    ("throughput", 1): {"step_seconds": None, "memory": None},
 }
 KINDS = [getattr(bstudy, name) for name in bstudy.__all__]
 KINDS = [kind for kind in KINDS if isinstance(kind, type) and issubclass(kind, Experiment) and kind is not Experiment]
@@ -204,13 +189,8 @@ def test_every_kind_of_experiment_is_pinned():
 
 
 @pytest.mark.parametrize("experiment", TINY, ids=lambda experiment: experiment.KIND)
-def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_seed(
-    tiny, small_model, measure_small, get_trainer, experiment
-):
-    if isinstance(experiment, Cost | Throughput):  # not in a process of their own: that takes seconds
-        columns = experiment.columns(get_trainer(tiny, find_model(small_model)))
-    else:
-        columns = measure_small(experiment).columns
+def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_seed(measure_small, experiment):
+    columns = measure_small(experiment).columns
     found = {name: None if name in TIMES else float(f"{weighted_mean(column):.7g}") for name, column in columns.items()}
     name = experiment.KIND, experiment.VERSION
     advice = (
@@ -276,7 +256,7 @@ def test_the_number_of_replicas_is_filled_in_wherever_a_recipe_leaves_it_open():
     assert two.with_replicas(3) == two
     assert NoiseScale(START).with_replicas(2) == NoiseScale(two)
     assert Interpolation((START, two)).with_replicas(1) == Interpolation((replace(START, replicas=1), two))
-    assert Cost(8).with_replicas(2) == Cost(8)
+    assert Memory((8,)).with_replicas(2) == Memory((8,))
 
 
 @pytest.mark.parametrize("experiment", TINY, ids=lambda experiment: experiment.KIND)

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from bstudy import Cost, GradientTrials, Lab, NoiseScale, Recipe, Trainer, worker
+from bstudy import GradientTrials, Lab, Memory, NoiseScale, Recipe, Trainer, worker
 from bstudy.errors import BstudyError, Interrupted, InvalidInput, NotMeasured
 from bstudy.experiments import gradient_trials
 from bstudy.experiments.gradient_trials import trial_rows
@@ -298,8 +298,8 @@ def test_a_run_that_diverges_takes_what_starts_from_it_with_it(lab):
 
 def test_nan_in_a_time_is_no_divergence(lab, monkeypatch):
     unknown = Result({"memory": np.array(np.nan)})
-    monkeypatch.setattr(Cost, "measure", lambda self, context: iter([(1.0, unknown)]))
-    assert not lab().run(Cost(16)).diverged.any()
+    monkeypatch.setattr(Memory, "measure", lambda self, context: iter([(1.0, unknown)]))
+    assert not lab().run(Memory((16,))).diverged.any()
 
 
 def test_a_lab_compiles_once_for_all_its_runs(tiny, monkeypatch):

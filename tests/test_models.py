@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bstudy import Cost, Interpolation, Lab, Recipe, Sharpness
+from bstudy import Interpolation, Lab, Memory, Recipe, Sharpness
 from bstudy.backend import random_seed
 from bstudy.errors import BstudyError, InvalidInput
 from bstudy.models import CNN, MLP, build_model, find_model
@@ -383,8 +383,8 @@ def test_what_a_model_prints_goes_to_stderr(bstudy, tmp_path, tiny_file):
 @pytest.mark.slow
 def test_what_a_model_prints_does_not_disturb_a_measurement_in_a_process_of_its_own(tiny, write_module, capfd):
     write_module("user", OWN + PRINTING)
-    run = Lab(tiny, 1, quiet=True, model="user:prints").run(Cost(8, passes=1))
-    assert run["memory"] > 0
+    run = Lab(tiny, 1, quiet=True, model="user:prints").run(Memory((8,)))
+    assert (run["memory"] > 0).all()
     printed = capfd.readouterr()
     assert printed.out == ""
     assert "Total params" in printed.err

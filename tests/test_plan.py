@@ -2,12 +2,12 @@
 
 import pytest
 
-from bstudy import Cost, Interpolation, NoiseScale, Recipe, Throughput
+from bstudy import Interpolation, Memory, NoiseScale, Recipe, StepTime
 from bstudy.plan import make_plan, next_task
 
 SHORT, LONG = Recipe.sgd(16, 0.1, 3), Recipe.sgd(16, 0.1, 30)
 AFTER = SHORT.then(batch_size=8)
-COST, THROUGHPUT = Cost(16), Throughput(16)
+MEMORY, STEP_TIME = Memory((16,)), StepTime((16,))
 
 
 def key(experiment, seed):
@@ -27,8 +27,8 @@ def plan(*experiments, seeds=(0,), stored=None):
 
 
 def test_dependencies_come_first_then_the_longest_and_exclusive_ones_last():
-    order = [task.experiment for task in plan(COST, THROUGHPUT, AFTER, Recipe.sgd(50, 0.1, 1), LONG, SHORT)]
-    assert order == [SHORT, LONG, AFTER, Recipe.sgd(50, 0.1, 1), COST, THROUGHPUT]
+    order = [task.experiment for task in plan(MEMORY, STEP_TIME, AFTER, Recipe.sgd(50, 0.1, 1), LONG, SHORT)]
+    assert order == [SHORT, LONG, AFTER, Recipe.sgd(50, 0.1, 1), MEMORY, STEP_TIME]
 
 
 def test_what_an_experiment_requires_is_planned_too():
@@ -61,7 +61,7 @@ def test_a_longer_run_waits_for_the_shorter_one_and_continues_it():
 
 
 def test_an_exclusive_task_never_runs_beside_another():
-    tasks = plan(COST, THROUGHPUT, AFTER, LONG, SHORT)
+    tasks = plan(MEMORY, STEP_TIME, AFTER, LONG, SHORT)
     waiting, running, done, order = list(tasks), [], set(), []
     while waiting or running:
         task = next_task(waiting, done, running)
@@ -75,4 +75,4 @@ def test_an_exclusive_task_never_runs_beside_another():
         assert not exclusive or len(running) == 1
         assert task.after <= done
     assert len(order) == 5
-    assert set(order[-2:]) == {COST, THROUGHPUT}
+    assert set(order[-2:]) == {MEMORY, STEP_TIME}
