@@ -67,7 +67,7 @@ ORDER += [
 ]
 IMPORTS_BY_NAME = {"backend", "chapter", "user_model"}  # TensorFlow, the chapters, the reader's model
 FUNCTION_LINES, PARAMETERS, MODULE_LINES = 50, 6, 300
-PACKAGE_LINES = 8600  # the present size; the aim is 3000: lower it with every change that makes the package shorter
+PACKAGE_LINES = 8570  # the present size; the aim is 3000: lower it with every change that makes the package shorter
 OWN_IMPORT = re.compile(r"(?:from|import) (bstudy[.\w]*)")
 
 
