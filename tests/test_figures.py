@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from bstudy.findings import findings, read_record, read_settings, settings_table
+from bstudy.findings import findings, published_tables, read_record, read_settings, settings_table
 from bstudy.prose import read_text
 
 ROOT = Path(__file__).parents[1]
@@ -45,3 +45,5 @@ def test_the_readme_and_the_front_page_have_their_tables(records):
     assert f"<!-- findings -->\n{questions}\n<!-- end of findings -->" in readme
     assert f"<!-- settings -->\n{table}<!-- end of settings -->" in readme
     assert read_text("settings") == table
+    published = published_tables([record for setting in (records, *read_settings(FIGURES)) for record in setting])
+    assert f"<!-- published -->\n{published}\n<!-- end of published -->" in readme
