@@ -14,7 +14,7 @@ from bstudy.advice.data import make_arrays, read_arrays
 from bstudy.advice.measure import read_goal
 from bstudy.advice.measured import Speed
 from bstudy.advice.model import find_network
-from bstudy.advice.problem import KerasProblem, has_risen
+from bstudy.advice.problem import EDGE_FACTOR, KerasProblem, has_risen
 from bstudy.advice.search import Setting
 from bstudy.backend import keras, start
 from bstudy.cli import main
@@ -112,7 +112,8 @@ def test_the_edge_of_stability_of_a_line_is_two_over_its_curvature():
     arrays = make_arrays("data", x, x + 0.1 * RANDOM.normal(size=x.shape), x, x)
     model = compiled(keras.layers.Dense(1, use_bias=False), inputs=(1,))
     problem = KerasProblem(find_network(model, arrays), lambda: math.inf)
-    assert 1 / 3 <= problem.highest_rate(32, 60.0) <= 1  # the curvature is 2, and the edge is noticed somewhat later
+    # the curvature is 2, so the edge is at 1; it is noticed somewhat later, or at the level before it, 10 % lower
+    assert 1 / 3 / EDGE_FACTOR <= problem.highest_rate(32, 60.0) <= 1
 
 
 @pytest.mark.parametrize(
