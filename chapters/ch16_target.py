@@ -59,9 +59,9 @@ On MNIST, with three seeds, tuned batches of 16 take 4,190 steps (1.1 epochs) an
 with B_crit near 300. At one rate every run reaches the target there, so both claims are decided: 1024 takes a twentieth
 of the steps of 16, and 3.1 times the epochs.
 
-At 64 the five seeds on digits take 39 to 66 steps. A test set of 360 samples crosses 97.5 % when nine are left wrong, and at
-small batches this is a matter of luck. Batches of 64 need 1.55 [1.12, 2.16] times the samples of 16. The bound of
-nearly perfect scaling is 1.5, so this stays open, and more seeds would probably not settle it.
+At 64 the five seeds on digits take 39 to 66 steps. A test set of 360 samples crosses 97.5 % when nine are left wrong,
+and at small batches this is a matter of luck. Batches of 64 need 1.55 [1.12, 2.16] times the samples of 16. The bound
+of nearly perfect scaling is 1.5, so this stays open, and more seeds would probably not settle it.
 
 ## In practice
 
