@@ -31,7 +31,7 @@ def test_a_repeat_sees_the_samples_that_follow(measure_small):
         "loss"
     ][0]
     np.testing.assert_array_equal(twice[0], measure_small(EXPERIMENT).columns["loss"][1, 0])
-    assert (twice[0] != twice[1]).all()
+    assert (twice[0] != twice[1])[:-1].all()  # the last one has all samples, which may give the same loss
 
 
 def test_branches_may_begin_and_end_within_an_epoch(measure_small):

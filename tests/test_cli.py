@@ -399,7 +399,6 @@ def test_an_unknown_option_says_which_one_may_be_meant(call_without_measuring):
     for words in (["chapter", 3, "--large-batch-sise", 512], ["chapter", "--large-batch-sise", 512, 3]):
         done = call_without_measuring(*words)
         assert "No such option" in done.stderr  # the words around it differ between the versions of click
-        assert "did you mean" in done.stderr.lower()
         assert "--large-batch-size" in done.stderr
         assert done.exit_code == 2
 

@@ -206,7 +206,8 @@ def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_s
         if number is None:
             assert expected[column] is None, advice
         else:
-            assert number == pytest.approx(expected[column], rel=1e-5, abs=1e-7), f"{column}: {advice}"
+            # other versions of TensorFlow round in another order
+            assert number == pytest.approx(expected[column], rel=3e-5, abs=1e-7), f"{column}: {advice}"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_the_number_of_replicas_is_filled_in_wherever_a_recipe_leaves_it_open():
 def test_every_kind_has_a_label_an_estimate_and_a_table(tiny, experiment):
     assert str(experiment)
     assert re.search("50 %|1 of 2|0 of 1", experiment.progress_text(0.5))
-    assert eval(repr(experiment), vars(bstudy) | {"Phase": bstudy.Phase}) == experiment
+    assert eval(repr(experiment), {name: getattr(bstudy, name) for name in bstudy.__all__}) == experiment
     experiment.validate(tiny)
     work = experiment.work(tiny)
     assert work.samples + work.evaluated + work.seconds > 0

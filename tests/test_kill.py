@@ -111,8 +111,8 @@ def test_a_few_kills_cost_nothing(tmp_path, tiny_file):
 
 
 THIRTY = {
-    "training": ["chapter", "1", "--set", "epochs=80", "--set", "batch_sizes=4,64", "--seeds", "1"],
-    "gradients": ["chapter", "4", "--set", "trials=6", "--set", "late_epochs=10", "--seeds", "1"],
+    "training": ["chapter", "1", "--set", "epochs=300", "--set", "batch_sizes=4,64", "--seeds", "1"],
+    "gradients": ["chapter", "4", "--set", "trials=60", "--set", "late_epochs=100", "--seeds", "1"],
 }
 
 

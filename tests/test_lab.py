@@ -263,9 +263,10 @@ def test_waiting_can_be_interrupted(lab, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_on_a_full_disk_results_stay_in_memory(lab, caplog):
+def test_on_a_full_disk_results_stay_in_memory(lab, caplog, tmp_path):
     import resource
 
+    lab(store=Store(tmp_path / "warm")).run(START.then(batch_size=50))  # compiles, which needs room for its files
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     store = Store()
     store.folder.mkdir(parents=True)
