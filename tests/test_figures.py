@@ -12,8 +12,13 @@ from bstudy.prose import read_text
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "figures"
 FILES = sorted(FIGURES.glob("ch??.json"))
-QUICK = ("ch03.json", "ch22.json")  # the others take half a minute
-EACH = [pytest.param(path, marks=[pytest.mark.slow] * (path.name not in QUICK), id=path.stem) for path in FILES]
+QUICK = ("ch03.json", "ch22.json", "mnist-mlp/ch12.json")  # all take half a minute
+DRAWN = {path.relative_to(FIGURES).as_posix(): path for path in sorted(FIGURES.glob("**/ch??.json"))}
+EACH = [
+    pytest.param(path, marks=[pytest.mark.slow] * (name not in QUICK), id=name.removesuffix(".json"))
+    for name, path in DRAWN.items()
+    if path.with_suffix(".svg").exists()
+]
 
 
 @pytest.fixture(scope="module")
