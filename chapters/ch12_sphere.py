@@ -149,7 +149,7 @@ def figure(runs, fig):
         axes.set(
             title=f"{'Adam' if role == 'Adam' else 'SGD'} (dotted: the sphere)", xlabel="final norm / initial norm"
         )
-    plots.note(hollow, "○ expected of an orthogonal displacement, ● measured; means over seeds")
+    plots.note(hollow, "○ expected of an orthogonal displacement, ●\N{NO-BREAK SPACE}measured; means over seeds")
     sgd.set_yticks(range(len(initial)), labels=[f"layer {layer + 1}" for layer in range(len(initial))])
     sgd.invert_yaxis()
 
