@@ -95,10 +95,9 @@ def published_tables(records: list[dict]) -> str:
 
 
 def published_runs(records: list[dict]) -> list[str]:
-    """Return the lines of a table of runs; if several chapters have a run, that of the first one counts."""
+    """Return the lines of a table of runs; if several chapters have a number, that of the first one counts."""
     headings, runs = {}, {}
     for record in records:
-        seeds = {"seeds": f"{len(record['seeds'])}"}
         for table in record["tables"]:
             for line in table["rows"]:
                 texts = {
@@ -108,10 +107,9 @@ def published_runs(records: list[dict]) -> list[str]:
                 }
                 headings |= {name: table["headings"][name] for name in texts}
                 if texts:
-                    runs[line["label"]] = seeds | texts | runs.get(line["label"], {})
-    columns = {"seeds": "seeds"} | headings
-    lines = [row(label, *(cells.get(name, "") for name in columns)) for label, cells in runs.items()]
-    return [row("run", *columns.values()), f"|{'---|' * (1 + len(columns))}", *lines] if runs else []
+                    runs[line["label"]] = texts | runs.get(line["label"], {})
+    lines = [row(label, *(cells.get(name, "") for name in headings)) for label, cells in runs.items()]
+    return [row("run", *headings.values()), f"|{'---|' * (1 + len(headings))}", *lines] if runs else []
 
 
 def published_claims(records: list[dict]) -> list[str]:

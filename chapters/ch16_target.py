@@ -63,6 +63,9 @@ At 64 the five seeds on digits take 39 to 66 steps. A test set of 360 samples cr
 and at small batches this is a matter of luck. Batches of 64 need 1.55 [1.12, 2.16] times the samples of 16. The bound
 of nearly perfect scaling is 1.5, so this stays open, and more seeds would probably not settle it.
 
+With a small convolutional network (cnn) on digits 1024 takes half the steps of 16 and 22 times the epochs, and the
+claims on one rate are decided as on MNIST.
+
 ## In practice
 
 Count samples if computing is what you pay for, and steps if many devices can share a batch. Tune the learning rate for

@@ -119,6 +119,7 @@ def regrets(count, trainings):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_with_time_for_fifty_trainings_it_comes_near_the_best():
     found = regrets(40, trainings=50)
     assert np.median(found) <= 1.1

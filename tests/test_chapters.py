@@ -60,14 +60,14 @@ TINY[28] |= {"samples_seen": 256, "adam_learning_rates": (1e-6, 1e-4, 0.01, 0.1,
 TINY |= {number: {"large_batch_size": 50, "early_epochs": 1, "late_epochs": 2, "trials": 2} for number in (4, 5, 6, 7)}
 LEARNING_RATES = ("learning_rate", "large_learning_rate", "adam_learning_rate", "sgd_learning_rate")
 DIVERGING = [
-    pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in (1, 9, 16)))
+    pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in (1, 9)))
     for chapter in CHAPTERS
     if {*LEARNING_RATES, "learning_rates"} & set(chapter.parameters)
 ]
 
 
 REDRAWN = [  # each takes seconds; these have figures of all kinds
-    pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in (0, 4, 6, 7, 8, 12, 13, 24)))
+    pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in (0, 6, 7, 8, 12, 24)))
     for chapter in CHAPTERS
 ]
 OTHER_MODELS = ("small_models:one_layer", "readers_model:my_function", "cnn")
@@ -110,7 +110,7 @@ def store_made_up_memory(experiment, lab):
         lab.store.write(experiment.key(lab.dataset, lab.model, seed), Result(arrays, {}, {"bstudy": "0"}))
 
 
-QUICK = (0, 1, 7, 16, 18, 21, 28)  # chapters with measurements of all kinds; the others take minutes
+QUICK = (0, 1, 16, 18, 21)  # chapters with measurements of all kinds; the others take minutes
 EACH = [pytest.param(chapter, marks=[pytest.mark.slow] * (chapter.number not in QUICK)) for chapter in CHAPTERS]
 
 
@@ -239,7 +239,7 @@ def test_no_verdict_rests_on_a_run_that_diverged(chapter, page):
     assert {each.claim for each in decided} <= {each.claim for each in of_cost}
 
 
-@pytest.mark.parametrize("number", [16, 21, 22])
+@pytest.mark.parametrize("number", [16, 21, pytest.param(22, marks=pytest.mark.slow)])
 def test_no_verdict_rests_on_a_run_that_did_not_reach_its_target(number, make_lab):
     def miss(run):
         return with_second_seed(run, np.inf, diverged=False) if isinstance(run.experiment, TimeToTarget) else run

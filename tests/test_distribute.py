@@ -28,7 +28,8 @@ main(sys.argv[2:])
 
 
 @pytest.mark.parametrize(
-    ("kind", "rate", "replicas", "noise"), [(Recipe.sgd, 0.01, 3, 0.4), (Recipe.adam, 0.0001, 2, 0.0)]
+    ("kind", "rate", "replicas", "noise"),
+    [pytest.param(Recipe.sgd, 0.01, 3, 0.4, marks=pytest.mark.slow), (Recipe.adam, 0.0001, 2, 0.0)],
 )
 def test_replicas_give_the_result_of_one_device(measure, kind, rate, replicas, noise):
     settings = {"record_norms": True, "label_noise": noise, "samples": 34 if noise else None}
@@ -135,6 +136,7 @@ def assert_equal_to_one_device(home, tiny, measure):
         np.testing.assert_allclose(together.state[name], one.state[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_machines_continue_from_the_chiefs_checkpoint_and_the_chief_stores_the_result(
     start, tiny, tiny_file, tmp_path, measure, steps_of
 ):

@@ -188,7 +188,11 @@ def test_every_kind_of_experiment_is_pinned():
     assert len({kind.KIND for kind in KINDS}) == len(KINDS)
 
 
-@pytest.mark.parametrize("experiment", TINY, ids=lambda experiment: experiment.KIND)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(each, marks=[pytest.mark.slow] * isinstance(each, Memory)) for each in TINY],  # as in test_cost.py
+    ids=lambda experiment: experiment.KIND,
+)
 def test_other_numbers_need_another_version_and_the_table_has_a_value_for_each_seed(measure_small, experiment):
     columns = measure_small(experiment).columns
     found = {name: None if name in TIMES else float(f"{weighted_mean(column):.7g}") for name, column in columns.items()}

@@ -369,6 +369,7 @@ def test_a_model_that_xla_cannot_compile_is_trained_without(tiny, own):
     assert np.isfinite(run["test_loss"]).all()
 
 
+@pytest.mark.slow
 def test_what_a_model_prints_goes_to_stderr(bstudy, tmp_path, tiny_file):
     text = OWN.replace("        return x", "        print('traced', flush=True)\n        return x")
     (tmp_path / "printing.py").write_text(text + PRINTING)
