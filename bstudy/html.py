@@ -77,7 +77,7 @@ def build_pages(lab: Lab) -> list[ChapterPage]:
 
 
 def build_page(chapter: Chapter, lab: Lab, read: Callable[[dict], dict]) -> ChapterPage:
-    """Return the page of a chapter, or one that gives the reason why it is missing.
+    """Return the page of a chapter, or one with the reason why it is missing.
 
     Args:
         chapter: Of the page.

@@ -114,7 +114,7 @@ class Lab:
             raise WorkerDone("the chief has the results")
 
     def read(self, experiments: Any) -> Any:
-        """Return Runs, as `run` does, after `prepare` has measured what is missing."""
+        """Return Runs, as `run` does, after `prepare` has measured the missing ones."""
         runs = map_leaves(self._runs, experiments)
         return Results(runs) if isinstance(runs, dict) else runs
 
