@@ -29,7 +29,7 @@ The control is the training accuracy: if large batches only *generalized* worse,
 ## Explanation
 
 The large batch ends lower because it has learned less. On digits its test accuracy is 7.3 points lower, and its
-training accuracy 8.7 points. So its generalization gap is narrower, not wider: it is the smallest batch that has the
+training accuracy 8.7 points. So its generalization gap is narrower, not wider; there the smallest batch has the
 widest gap. With B = 1024 there are far fewer steps, each about as long as those of B = 64, so the model has come less
 far. In its last five epochs it still gains 1.9 points on digits: 30 epochs are not its end, and say nothing about
 asymptotic accuracy. Chapters 2 and 3 test this: longer steps, or more of them, bring the accuracy back. Chapter 9
@@ -37,6 +37,11 @@ shows how far each run has come on one common clock.
 
 A small convolutional network (cnn) on digits loses 62 points, in training and in test accuracy. Whether its gap in
 accuracy is narrower stays open (−0.7 [−2.0, 0.6] points): the seeds differ by more than the effect.
+
+On MNIST all claims hold. 1024 is 2.9 points lower in test accuracy and 4.9 in training accuracy, and gains 0.4 points
+in its last five epochs. Batches of 2 end at 98.6 %, 0.6 points above 64; Shen reports 99 and 98 %. The widest gap in
+accuracy is that of 64 there: 1.9 points, and 1.4 for batches of 2. Both have learned the training samples, and 2 is
+the more accurate one on the test samples. In the loss, the gap of 2 is the widest.
 
 ## In practice
 
