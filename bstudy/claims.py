@@ -121,15 +121,16 @@ def claim(
     published: float | None = None,
     source: str = "",
     advice: tuple[str, str] = ("", ""),
+    if_infinite: str = "did not reach the target",
 ) -> Claim:
     """Test the claim that a quantity lies between two bounds, which were chosen before it was measured.
 
     The claim held if the 95 % interval of the mean lies inside the bounds, and did not hold if it lies outside. It is
-    undecided if the interval crosses a bound, if there is only one seed, or if a run did not reach its target.
+    undecided if the interval crosses a bound, if there is only one seed, or if the number of a seed is infinite.
 
     Args:
         text: The claim, as a sentence. If it held, this is the finding.
-        values: One number per seed; NaN if a run diverged, infinite if it did not reach its target.
+        values: One number per seed; NaN if a run diverged, infinite as `if_infinite` says.
         above, below: The bounds; one of them may be missing.
         otherwise: The sentence that is true if the claim did not hold.
         answer, check: Whether it answers the title; whether only a fault of bstudy could refute it.
@@ -138,6 +139,7 @@ def claim(
         published: The number that the source reports.
         source: Who states the claim; "" for this book's own.
         advice: What to do if it held, and if it did not.
+        if_infinite: What happened to a seed whose number is infinite.
 
     Raises:
         InvalidInput: there is no bound, or an answer without `otherwise`.
@@ -151,12 +153,10 @@ def claim(
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, half = confidence_interval(transform(values))
     estimate, low, high = (float(inverse(number)) for number in (mean, mean - half, mean + half))
-    outcome, why = judge(values, low, high, above, below)
-    unit = unit or ("times" if scale == "log" else "")
-    finding = find(text, otherwise, outcome, why)
+    outcome, why = judge(values, low, high, above, below, if_infinite)
     advised = {"held": advice[0], "did not hold": advice[1]}.get(outcome, "")
-    numbers = (estimate, (low, high), above, below, published, unit)
-    return Claim(text, finding, outcome, *numbers, why, answer, check, source, advised)
+    numbers = (estimate, (low, high), above, below, published, unit or ("times" if scale == "log" else ""))
+    return Claim(text, find(text, otherwise, outcome, why), outcome, *numbers, why, answer, check, source, advised)
 
 
 def find(text: str, otherwise: str, outcome: str, why: str) -> str:
@@ -168,15 +168,17 @@ def find(text: str, otherwise: str, outcome: str, why: str) -> str:
     return f"{why if outcome == 'diverged' else 'Undecided'}: {text}"
 
 
-def judge(values: np.ndarray, low: float, high: float, above: float | None, below: float | None) -> tuple[str, str]:
+def judge(
+    values: np.ndarray, low: float, high: float, above: float | None, below: float | None, if_infinite: str
+) -> tuple[str, str]:
     """Return the outcome of a claim, and the reason if it is neither held nor not."""
     lower_bound = -math.inf if above is None else above
     upper_bound = math.inf if below is None else below
     of = f"of {len(values)} seed{'s' * (len(values) > 1)}"
     if diverged := np.isnan(values).sum():
         return "diverged", f"Diverged in {diverged} {of}"
-    if unreached := np.isinf(values).sum():
-        return "undecided", f"{unreached} {of} did not reach the target"
+    if infinite := np.isinf(values).sum():
+        return "undecided", f"{infinite} {of} {if_infinite}"
     if len(values) == 1:
         return "undecided", "one seed has no interval"
     if lower_bound < low and high < upper_bound:

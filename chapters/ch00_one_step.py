@@ -44,6 +44,11 @@ The two loops compute the same sums in another order, so each step differs in th
 from there. The difference grows with the number of steps: it is a few millionths of the test loss after 115 steps on
 digits, and up to 0.0007 of it after 4,690 steps on MNIST.
 
+With a small convolutional network (cnn) on MNIST both claims stay open. The exponent is -0.96 [-1.03, -0.89]: at the
+trained weights a few samples have most of the variance, and the draws of one sample miss some of them, so that the
+measured variance lies below tr Σ / B at small batch sizes. And the losses of the two loops differ by up to 3 % there.
+This training amplifies a small difference: on digits, after 115 steps, they differ by the rounding only.
+
 ## In practice
 
 Write the loop once by hand. Shuffle with a full permutation, average the loss over the batch, and evaluate with a batch

@@ -32,9 +32,9 @@ than 0.9 counts as recovered: the margin is a tenth of the loss.
 ## Explanation
 
 After epoch 30 both changes raise the accuracy at once, and end at the reference or just below it; the control keeps
-climbing at its old pace. So the large batch had not led the model to a place that it could not leave. What the two changes have in common
-is the product of learning rate and number of steps. Chapter 9 shows that this product predicts how far any of these
-runs has come.
+climbing at its old pace. So the large batch had not led the model to a place that it could not leave. What the two
+changes have in common is the product of learning rate and number of steps. Chapter 9 shows that this product predicts
+how far any of these runs has come.
 
 The loss does not jump when the batch size changes (right panel): after the switch the same gradient is estimated from
 fewer samples, and the step stays as long as before. Chapter 19 has a setting in which such a change does disrupt.

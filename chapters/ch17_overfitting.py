@@ -66,6 +66,9 @@ With a small convolutional network (cnn) on digits the gap of 256 is smaller at 
 wrong labels 16 ends only 4.5 points below 256. This effect is too small to see how much of it early stopping leaves
 (−0.2 [−1.1, 0.7]).
 
+On MNIST one seed was measured, which decides nothing. It points the same way: 98.3 and 97.1 % with 16 and 256 at one
+rate, 98.3 % with both in proportion, and with wrong labels 73.5 and 82.2 %.
+
 ## In practice
 
 Do not expect accuracy from a batch size. Choose it for speed, adapt the learning rate, and judge a model by its test

@@ -63,6 +63,10 @@ seeds; whether it more than doubles stays open (2.2 [0.8, 5.8] times). The noise
 the start McCandlish et al. report 20 and 50, with another network. The fit to the steps gives ten times the critical
 batch size of the branches.
 
+With a small convolutional network (cnn) on digits the critical batch size of the branches rises 24-fold [19, 31], and
+before the target it is 0.85 [0.42, 1.71] times the B_crit of the steps. The noise scale has no estimate, since in one
+of five seeds the mean gradient at the end is too small to be told from 0 in 16 steps.
+
 Branching has a weakness of its own. At the last checkpoint a branch of 16 lowers the loss by only 3 %, so a branch that
 learns nothing is within the tolerance of 10 %. There it detects only instability. The size of the rise depends on the
 tolerance: it is 9-fold with 10 %, 10-fold with 20 %, 6-fold with 5 %, and 3-fold with 1 %.
@@ -232,28 +236,28 @@ def verdicts(runs):
     text = "Measured by branching, the critical batch size more than doubles along the training."
     otherwise = "Measured by branching, the critical batch size does not double along the training."
     growth = critical[:, -1] / critical[:, 0]
-    source = {"scale": "log", "source": "Merrill et al."}
-    yield claim(text, growth, above=2, otherwise=otherwise, answer=True, **source)
+    yield claim(text, growth, above=2, otherwise=otherwise, answer=True, scale="log", source="Merrill et al.")
+    of_noise = {"scale": "log", "if_infinite": "had no measurable mean gradient at a checkpoint"}
     excess = np.exp(np.log(noise / critical).mean(axis=1))
     yield claim(
         "The noise scale is larger, on average over the training.",
         excess,
         above=1,
-        scale="log",
         otherwise="The noise scale is not larger, on average over the training.",
         answer=True,
         advice=(
             "Take the noise scale over many steps for an upper estimate of the critical batch size.",
             "Measure the noise scale over many steps in place of training at many batch sizes.",
         ),
+        **of_noise,
     )
     distance = np.exp(np.abs(np.log(noise / critical)).mean(axis=1))
     text = "The noise scale is near it, typically within a factor of 4."
-    yield claim(text, distance, below=4, scale="log", source="McCandlish et al.")
+    yield claim(text, distance, below=4, source="McCandlish et al.", **of_noise)
     risen = noise[:, -1] / noise[:, 0]
-    yield claim("The noise scale more than doubles along the training.", risen, above=2, scale="log")
+    yield claim("The noise scale more than doubles along the training.", risen, above=2, **of_noise)
     text = "The noise scale rises by the same factor as the critical batch size, to a factor of 2."
-    yield claim(text, stats.ratio(risen, growth), above=1 / 2, below=2, **source)
+    yield claim(text, stats.ratio(risen, growth), above=1 / 2, below=2, source="Merrill et al.", **of_noise)
 
     sizes, steps, step_seconds = to_target(runs)
     _, fitted, t_0, t_1 = time_law(runs)

@@ -65,6 +65,11 @@ gradient to the sum at once, and saves a part of it.
 On MNIST (`--epochs 1 --passes 6`) the answers are the same: the steps are equal to 2.0 · 10⁻⁷, accumulation takes 1.18
 [1.06, 1.31] times the time of small batches, and these end at 0.75 [0.60, 0.94] times the test loss.
 
+With a small convolutional network (cnn) on digits two findings change. Accumulation takes 0.72 [0.69, 0.75] times the
+time of small batches, because a step has more overhead for its work there (chapter 15), and it needs a tenth of the
+memory of the whole batch, because the network has few weights and large outputs. Per sample, one batch of 256 is 3.4
+times as fast.
+
 ## In practice
 
 If a batch does not fit into memory, first try a smaller batch with a learning rate that is smaller by the same

@@ -61,7 +61,8 @@ decay also lowers the test loss at B = 30, by 0.23 [0.13, 0.34] nats.
 With a small convolutional network (cnn) on digits 600 samples leave little to remedy: without decay it reaches 87 % at
 B = 30 and 88 % at 120, and decay gains 0.9 [0.1, 1.8] points at 30, and none at 120. The best λ is the smallest one
 that was tried, 0.5, at both sizes in every seed, so nothing can be said about its growth: the exponent of 0 is that of
-the grid.
+the grid. On MNIST it gains 6.6 [4.5, 8.6] points with this network at 30, and nothing measurable at 120. There the best
+λ does not grow with the batch size (exponent -0.5 [-1.4, 0.3]), and the rule costs 5.1 [0.8, 9.3] points.
 
 ## In practice
 

@@ -43,6 +43,10 @@ def test_a_claim_that_is_not_decided_says_why(values, why):
     assert claim("c", values, above=0).why == why
 
 
+def test_a_claim_says_what_an_infinite_number_means():
+    assert claim("c", [math.inf, 5.0], above=0, if_infinite="had no gradient").why == "1 of 2 seeds had no gradient"
+
+
 @pytest.mark.parametrize(
     ("values", "finding", "with_numbers", "advice"),
     [
