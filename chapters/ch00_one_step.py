@@ -44,11 +44,11 @@ The two loops compute the same sums in another order, so each step differs in th
 from there. The difference grows with the number of steps: it is a few millionths of the test loss after 115 steps on
 digits, and up to 0.0007 of it after 4,690 steps on MNIST.
 
-With a small convolutional network (cnn) on MNIST both claims stay open. The exponent is -0.96 [-1.03, -0.89]: at the
-trained weights a few samples have most of the variance, and the draws of one sample miss some of them, so that the
-measured variance lies below tr Σ / B at small batch sizes. And the losses of the two loops differ by up to 0.2 % after
-the first epoch, and by up to 3 % later. A trial of one seed shows that this training amplifies any difference: initial
-weights that are changed by 10⁻⁷ change the loss by 0.01 % after 100 steps, and by 0.25 % after the first epoch.
+With a small convolutional network (cnn) on MNIST both claims stay open. The exponent is -0.96 [-1.03, -0.89]: the
+measured variance lies below tr Σ / B at small batch sizes, probably because a few samples have most of it at the
+trained weights, and the draws of one sample miss some of them. And the losses of the two loops differ by up to 0.2 %
+after the first epoch, and by up to 3 % later. A trial of one seed shows that this training amplifies any difference:
+initial weights that are changed by 10⁻⁷ change the loss by 0.01 % after 100 steps, and by 0.25 % after the first epoch.
 
 ## In practice
 

@@ -50,9 +50,10 @@ outputs alone.
 Tables G and D are impossible for one model on any machine: a larger batch has more outputs to store and nothing less,
 and no weight of this network depends on the batch.
 
-With a small convolutional network (cnn) on digits a step has more overhead for its work: from 16 to 256 an epoch
-becomes 4.6 [4.2, 5.0] times as fast, so that the article's factor is reached and passed on two processor cores too. The
-program needs 25 MB at 16 and 39 MB at 1024, and compiling is only a fifth of what does not depend on the batch.
+With a small convolutional network (cnn) on digits an epoch becomes 4.6 [4.2, 5.0] times as fast from 16 to 256,
+probably because a step has more overhead for its work. So the article's factor is reached and passed on two processor
+cores too. The program needs 25 MB at 16 and 39 MB at 1024, and compiling is only a fifth of what does not depend on the
+batch.
 
 ## In practice
 

@@ -65,7 +65,7 @@ batch size of the branches.
 
 With a small convolutional network (cnn) on digits the critical batch size of the branches rises 24-fold [19, 31], and
 before the target it is 0.85 [0.42, 1.71] times the B_crit of the steps. The noise scale has no estimate, since in one
-of five seeds the mean gradient at the end is too small to be told from 0 in 16 steps.
+of five seeds the mean gradient at the end is too small to be distinguished from 0 in 16 steps.
 
 Branching has a weakness of its own. At the last checkpoint a branch of 16 lowers the loss by only 3 %, so a branch that
 learns nothing is within the tolerance of 10 %. There it detects only instability. The size of the rise depends on the

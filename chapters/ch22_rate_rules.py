@@ -57,8 +57,8 @@ there, and the others do not reach the target.
 On MNIST both means are as flat as the rules say: batches of 4 and of 32 reach the target after 0.63 and 0.64 epochs
 with SGD and ∝ B, and after 0.72 and 0.90 with Adam and the whole rule. But both answers stay open, because the seeds
 differ by up to twofold. A constant rate is nearly as flat there (0.63 and 0.81 epochs with SGD, 0.72 and 0.69 with
-Adam), probably because the first rates are large for batches of 4 with so many steps. SGD with ∝ B diverges at 256 with
-all seeds, with ∝ √B it needs 0.88 epochs.
+Adam), probably because the first rates are large for batches of 4, of which an epoch has 15,000. SGD with ∝ B diverges
+at 256 with all seeds, with ∝ √B it needs 0.88 epochs.
 
 ## In practice
 

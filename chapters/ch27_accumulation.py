@@ -66,9 +66,9 @@ On MNIST (`--epochs 1 --passes 6`) the answers are the same: the steps are equal
 [1.06, 1.31] times the time of small batches, and these end at 0.75 [0.60, 0.94] times the test loss.
 
 With a small convolutional network (cnn) on digits two findings change. Accumulation takes 0.72 [0.69, 0.75] times the
-time of small batches, because a step has more overhead for its work there (chapter 15), and it needs a tenth of the
-memory of the whole batch, because the network has few weights and large outputs. Per sample, one batch of 256 is 3.4
-times as fast.
+time of small batches, probably because a step has more overhead for its work there (chapter 15), and it needs a tenth
+of the memory of the whole batch, because the network has few weights and large outputs. Per sample, one batch of 256 is
+3.4 times as fast.
 
 ## In practice
 
