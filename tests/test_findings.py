@@ -131,6 +131,14 @@ def test_other_settings_are_columns_of_the_answers(tmp_path):
     assert any(line.startswith("| 30 |") for line in table)
 
 
+def test_of_two_settings_with_equal_data_that_with_more_chapters_is_first(tmp_path):
+    for setting, numbers in {"first": (1,), "second": (1, 2)}.items():
+        (tmp_path / setting).mkdir()
+        for number in numbers:
+            shutil.copy(FIGURES / f"ch0{number}.json", tmp_path / setting)
+    assert [len(records) for records in read_settings(tmp_path)] == [2, 1]
+
+
 @pytest.mark.parametrize("wrong", ["", "[1]", '{"note": 1}', "no claims", "a claim of another version"])
 def test_a_file_that_is_no_record_of_a_chapter_is_an_error(tmp_path, wrong):
     record = json.loads((FIGURES / "ch02.json").read_text(encoding="utf-8"))
