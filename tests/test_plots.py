@@ -89,6 +89,14 @@ def test_a_logarithmic_axis_shows_the_interval_of_the_logarithms(yscale, transfo
     assert axes.get_xticks().tolist() == [1, 64]
 
 
+@pytest.mark.parametrize("values", [[1.0, 8.0], [6.7, 10.8], [0.31, 0.45]])
+def test_a_logarithmic_axis_has_at_least_two_numbers(values):
+    figure = plots.make_figure(lambda fig: plots.by_batch_size(fig.subplots(), [1, 64], np.array([values])), "", "")
+    (axis,) = (axes.yaxis for axes in figure.axes)
+    low, high = axis.get_view_interval()
+    assert sum(low <= tick <= high for tick in axis.get_ticklocs()) >= 2
+
+
 def test_a_ridge_is_highest_where_most_samples_are():
     axes = Figure().subplots()
     diverged = np.full(200, np.nan)
