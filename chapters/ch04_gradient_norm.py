@@ -50,7 +50,11 @@ most at B = 1 and 2. On digits the default network has no such dip.
 A small convolutional network (cnn) on digits contradicts the first finding: late, ‖G‖ at 1024 is smaller than at 2
 (0.134 and 0.207). After its 30 epochs, ηn = 0.6, the loss is still 2.19; that of a guess is 2.30. The trial at B = 2
 has ηn = 5.1: probably it leaves this flat start and meets larger gradients, which positive curvatures h cannot give.
-Whether ‖G‖ is larger early than late stays open there (1.00 [0.88, 1.15] times): the seeds differ by more than that.
+On MNIST the cnn has left that start after 30 epochs (97 % accuracy), and the first finding holds: ‖G‖ at 1024 is
+2.1 [1.1, 4.0] times that at 2.
+
+Two claims stay open with the cnn, because the seeds differ by more than the effect: whether ‖G‖ is larger early than
+late (1.00 [0.88, 1.15] times on digits, 0.91 [0.60, 1.37] on MNIST), and on MNIST whether it has its minimum above 2.
 
 ## In practice
 
