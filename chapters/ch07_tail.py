@@ -45,7 +45,9 @@ A small convolutional network (cnn) on digits contradicts the fixed tail. Late, 
 every seed; early, the seeds disagree. The smaller of the two ratios is 0.10 [0.02, 0.44]. The median entry halves,
 because the mean gradient is smaller (chapter 4); only on its own scale is the tail heavier (2.4 times). After 30 epochs
 of 1024 at 0.01 this network has 33 % accuracy. Probably it is still on a plateau, and small batches move from there to
-steeper places.
+steeper places. On MNIST, where it has 97 %, the fixed tail is heavier at 1024 again: 10.6 [1.9, 60] times, the smaller
+of early and late. The bound of ten is open there, and so is the own scale (1.3 [0.9, 1.8] times): three seeds differ
+too much.
 
 ## In practice
 
