@@ -80,6 +80,12 @@ def ratio(values: ArrayLike, reference: ArrayLike) -> np.ndarray:
         return np.where(np.isfinite(unknown), np.divide(values, reference), unknown)
 
 
+def share(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
+    """Return part / whole: NaN if a run diverged, infinite if the whole is zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((np.asarray(whole) == 0) & np.isfinite(part), np.inf, np.divide(part, whole))
+
+
 def ratio_to_minimum(values: ArrayLike) -> np.ndarray:
     """Return each entry of `values` (seeds, n) over the smallest of its row.
 

@@ -76,7 +76,7 @@ was undecided (0.943 [0.887, 0.999]).
 
 import numpy as np
 
-from bstudy import Recipe, claim, map_leaves, plots
+from bstudy import Recipe, claim, map_leaves, plots, stats
 from bstudy.chapters.published import PUBLISHED  # noqa: F401
 
 PART = "I. The gap"
@@ -116,16 +116,17 @@ def verdicts(runs):
     small, steps = runs["small batch"], runs["larger steps"].experiment
     lost = accuracy["small batch"] - accuracy["large batch"]
     factor = steps.learning_rate / runs["large batch"].experiment.learning_rate
-    recovered = (accuracy["larger steps"] - accuracy["large batch"]) / lost
+    recovered = stats.share(accuracy["larger steps"] - accuracy["large batch"], lost)
+    of_loss = {"unit": "of the loss", "if_infinite": "lost nothing"}
     yield claim(
         f"{factor:g} times the learning rate recovers at least nine tenths of the lost accuracy.",
         recovered,
         above=0.9,
         otherwise=f"{factor:g} times the learning rate does not recover at least nine tenths of the lost accuracy.",
         answer=True,
-        unit="of the loss",
         published=1,
         source="Shen",
+        **of_loss,
         advice=(
             "With a larger batch, raise the learning rate of SGD with it.",
             "With a larger batch, raise the learning rate of SGD with it, but do not expect to recover all accuracy.",
@@ -135,6 +136,6 @@ def verdicts(runs):
     yield claim("The large batch ends below the small one.", lost, above=0, unit=unit, published=2.5, source="Shen")
     same = np.argmin(np.abs(clock(small) - clock(runs["larger steps"])[-1]))  # the epoch of the small batch
     then = small["test_accuracy"][:, max(1, same - 2) : same + 3].mean(axis=1)
-    behind = (then - accuracy["larger steps"]) / lost
+    behind = stats.share(then - accuracy["larger steps"], lost)
     text = "At equal learning rate × steps both batch sizes are equally accurate (difference)."
-    yield claim(text, behind, above=-0.1, below=0.1, unit="of the loss")
+    yield claim(text, behind, above=-0.1, below=0.1, **of_loss)

@@ -77,7 +77,7 @@ is no need to start again.
   good asymptotic behavior by lowering the batch size?"
 """
 
-from bstudy import Recipe, claim, map_leaves, plots
+from bstudy import Recipe, claim, map_leaves, plots, stats
 from bstudy.chapters.published import PUBLISHED  # noqa: F401
 
 PART = "I. The gap"
@@ -114,26 +114,25 @@ def figure(runs, fig):
 def verdicts(runs):
     accuracy = {role: run.final("test_accuracy") for role, run in runs.items()}  # percent, one number a seed
     lost = accuracy["reference"] - accuracy["control"]
+    of_loss = {"unit": "of the loss", "if_infinite": "lost nothing"}
     for change, action in (("smaller batch", "A smaller batch"), ("larger steps", "A larger learning rate")):
-        recovered = (accuracy[change] - accuracy["control"]) / lost
+        recovered = stats.share(accuracy[change] - accuracy["control"], lost)
         yield claim(
             f"{action} recovers the lost accuracy.",
             recovered,
             above=0.9,
             otherwise=f"{action} does not recover the lost accuracy.",
             answer=True,
-            unit="of the loss",
             published=1,
             source="Shen",
+            **of_loss,
             advice=(
                 f"{action} later in training makes up for too large a batch at the start.",
                 f"{action} later in training does not fully make up for too large a batch at the start.",
             ),
         )
-    recovered = (accuracy["one large epoch"] - accuracy["control"]) / lost
-    yield claim(
-        "One epoch of large batches at the start does no lasting harm.", recovered, above=0.9, unit="of the loss"
-    )
+    recovered = stats.share(accuracy["one large epoch"] - accuracy["control"], lost)
+    yield claim("One epoch of large batches at the start does no lasting harm.", recovered, above=0.9, **of_loss)
     yield claim(
         "Without a change the large batch stays below the reference.",
         lost,

@@ -99,7 +99,7 @@ with the share. Give all replicas equal shares, or weight their gradients.
 
 import numpy as np
 
-from bstudy import Recipe, claim, plots
+from bstudy import Recipe, claim, plots, stats
 
 PART = "VII. Changing the batch, and many devices"
 ROLES = {"small batch": "C0", "large batch": "gray", "scaled": "C1"}
@@ -158,10 +158,11 @@ def verdicts(runs):
     text = f"With a learning rate in proportion, batch size {large} loses no accuracy."
     yield claim(
         text,
-        1 - lost["scaled"] / lost["large batch"],
+        1 - stats.share(lost["scaled"], lost["large batch"]),
         above=0.9,
         otherwise=text.replace("no", "some"),
         unit="of the loss recovered",
+        if_infinite="lost nothing",
         answer=True,
         source="Goyal et al.",
         advice=(

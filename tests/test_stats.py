@@ -22,6 +22,7 @@ from bstudy.stats import (
     mask_diverged,
     median_size,
     ratio_to_minimum,
+    share,
     value_at_minimum,
 )
 
@@ -103,6 +104,11 @@ def test_the_seconds_of_a_step_are_found_again_and_never_negative():
     sizes = np.array([16, 64, 256, 1024])
     seconds = np.stack([2e-3 + 5e-5 * sizes, 1e-3 * sizes])
     np.testing.assert_allclose(fit_step_time(sizes, seconds), [[2e-3, 0], [5e-5, 1e-3]], atol=1e-9)
+
+
+def test_a_share_of_nothing_is_infinite_and_one_of_a_run_that_diverged_is_unknown():
+    shares = share([1.0, 1.0, 0.0, math.nan, 1.0], [4.0, 0.0, 0.0, 0.0, math.nan])
+    np.testing.assert_array_equal(shares, [0.25, math.inf, math.inf, math.nan, math.nan])
 
 
 def test_the_noise_scale_is_a_ratio_of_means():
