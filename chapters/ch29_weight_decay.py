@@ -56,9 +56,9 @@ decay, and needs less of a remedy. This was not tested separately.
 
 On MNIST, with as many samples, the best λ grows from 4.9 to 6.0. The exponent is 0.15 [-0.04, 0.34], so that here a λ
 that does not change is possible, and the rule is excluded: at B = 120, λ = 32 ends 9.9 [3.5, 16.3] points below λ = 8,
-which is best at 30. The best timescales, 3.4 and 11 epochs, are like those on digits. So growth by less than the batch
-size carries over, and the gain of the rule does not. Weight decay also lowers the test loss there, by 0.22 [0.17, 0.27]
-nats at B = 30.
+which is best at 30. The best timescales, 3.4 and 11 epochs, are like those on digits. So what carries over is that λ
+grows by less than the batch size; the gain of the rule does not. Weight decay also lowers the test loss there, by 0.22
+[0.17, 0.27] nats at B = 30.
 
 With a small convolutional network (cnn) on digits 600 samples leave little to remedy: without decay it reaches 87 % at
 B = 30 and 88 % at 120, and decay gains 0.9 [0.1, 1.8] points at 30, and none at 120. The best λ is the smallest one
