@@ -187,7 +187,8 @@ def figure(runs, fig):
     for number, (factor, run) in enumerate(runs["penalty"].items()):
         lines[f"penalty {factor:g} η"] = run, f"C{number + 1}", "--"
     lines["full batch"] = runs["full batch, longer"], "C0", "-"
-    goals = np.log(np.geomspace(0.1, 0.01, 40))
+    lowest = float(np.exp(common_loss([runs["SGD"], runs["full batch"]]).max()))
+    goals = np.log(np.geomspace(0.1, np.fmin(0.01, lowest), 40))
 
     def along_losses(run):
         reached = np.where(goals >= common_loss([run]).max(), goals, np.nan)
