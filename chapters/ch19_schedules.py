@@ -39,9 +39,9 @@ a rise of the training loss, on the labels trained on, from one epoch to the nex
 
 ## Explanation
 
-The test has power: without a change the small batch ends at 84 %, with decay at 95 %. Each growing batch ends where the
-corresponding decay does, in test loss and in accuracy, to about a hundredth of the effect in the mean, with 420 or 588
-updates in place of 1008.
+The test has power: on digits, without a change, the small batch ends at 84 %, with decay at 95 %. Each growing batch
+ends where the corresponding decay does, in test loss and in accuracy, to about a hundredth of the effect in the mean,
+with 420 or 588 updates in place of 1008.
 
 Decay gains in two ways. It slows the drift, so that the model has no time to learn the wrong labels by heart: without a
 change the training loss keeps falling while the test accuracy falls. And it lowers the noise. If only the drift
@@ -54,6 +54,12 @@ last.
 
 With a small convolutional network (cnn) on digits one pair stays open: *AdaBatch, doubled* misses 0.06 [−0.02, 0.14] of
 the effect in test loss, and the bound is 0.1. In accuracy this pair agrees there too.
+
+On MNIST both pairs agree, in test loss and in accuracy, with 17,360 and 24,500 updates in place of 42,000. But an epoch
+has 42 times as many updates there, so the wrong labels are learned before the first change, and less training is
+better: the large batch without a change ends at 94 %, decay at 82 %. So stopping early, at equal η · steps, ends 5.1
+[3.0, 7.2] points *above* decay, and starting large and shrinking 5.5 [5.0, 6.1] points above growing. Which schedule is
+best depends on the length of the training. That growing the batch replaces decay does not.
 
 ## In practice
 
