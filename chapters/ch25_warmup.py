@@ -63,9 +63,9 @@ warm-up moves it by more than 1 % on average. Gilmer et al. report that a warm-u
 normalization layers or a better initialization. This network of two layers needs neither, so this chapter cannot show
 that.
 
-On MNIST (`--repeats 8`) both answers are undecided too: 1.13 [1.00, 1.28] times the rate, and 1.19 [0.85, 1.67] times
+On MNIST (`--repeats 8`) both answers are undecided too: 1.10 [1.03, 1.18] times the rate, and 1.14 [0.98, 1.32] times
 from a sharper start. With batches of 16 some trials survive at no rate of the grid, so there is no estimate. And a
-larger rate does not make the end of the warm-up measurably flatter: the exponent is 0.13 [-0.14, 0.40].
+larger rate does not make the end of the warm-up measurably flatter: the exponent is 0.03 [-0.18, 0.24].
 
 ## In practice
 

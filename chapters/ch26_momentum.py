@@ -57,9 +57,9 @@ Its best rate is 5 times as large, not 19 times. 15 steps are little more than t
 in most of them the velocity is still growing. Then a larger limit is of little use. The range of good rates is about
 twice as wide as that of plain SGD: 2.14 [1.49, 3.06] times.
 
-On MNIST, with 1024 of its samples and runs of twice the length (`--steps 160`), all three answers are the same: 0.99
-[0.83, 1.18] times the steps at B = 4, 0.430 [0.397, 0.466] times with all samples, and a critical batch size 2.59
-[2.38, 2.83] times as large.
+On MNIST, with 1024 of its samples and runs of twice the length (`--steps 160`), all three answers are the same: 1.01
+[0.94, 1.08] times the steps at B = 4, 0.432 [0.416, 0.448] times with all samples, and a critical batch size 2.65
+[2.48, 2.84] times as large.
 
 ## In practice
 
