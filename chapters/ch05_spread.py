@@ -30,16 +30,16 @@ tenth of it is the margin.
 ## Explanation
 
 With frozen weights all batch sizes vary alike, because each has the same 1024 samples to average. What sets them apart
-is the way. On MNIST, s grows from 1.9 % at 2 to 12.8 % at 1024 early, and from 3.1 % to 19.3 % late; on digits from
-0.6 % to 2.1 %, and from 0.9 % to 1.4 %. With 1/256 of the learning rate the difference disappears, and with 1/4
-batches of 32 vary like those of 128 (diamonds in the right panel): on digits, from 32 on, contraction is the reason.
+is the way. On MNIST, s grows from 1.9 % at 2 to 14.3 % at 1024 early, and from 3.1 % to 19.6 % late; on digits from 0.6
+% to 2.1 %, and from 0.9 % to 1.4 %. With 1/256 of the learning rate the difference disappears, and with 1/4 batches of
+32 vary like those of 128 (diamonds in the right panel): on digits, from 32 on, contraction is the reason.
 
-On MNIST the curve is no power of B: the local exponent lies between 0.15 and 0.48 early, with its maximum from 128 to
-512, and falls from 0.40 to 0.11 late. On digits it is none late: s falls from 0.9 % at 2 to 0.6 % at 8 before it
-grows. Early this stays open (0.1 [−1.3, 1.5] of the whole exponent): the seeds differ by more than the whole exponent.
-The formula leaves out that small batches differ from each other; the noise of their steps adds spread. So "small
-batches are noisy" and "large batches vary more" are both true. The first is about one batch (chapter 14), the second
-about all steps over the same samples.
+On MNIST the curve is no power of B: the local exponent lies between 0.10 and 0.52 early, with its maximum from 128 to
+512, and falls from 0.40 to 0.09 late. On digits it is none late: s falls from 0.9 % at 2 to 0.6 % at 8 before it grows.
+Early this stays open (0.1 [−1.3, 1.5] of the whole exponent): the seeds differ by more than the whole exponent. The
+formula leaves out that small batches differ from each other; the noise of their steps adds spread. So "small batches
+are noisy" and "large batches vary more" are both true. The first is about one batch (chapter 14), the second about all
+steps over the same samples.
 
 Shen guesses that the samples cause the spread, and not the random seed. At 1024 this is certain: the order of the
 samples does not change a single step.

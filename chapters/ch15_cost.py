@@ -47,6 +47,10 @@ buffers of the process. On a GPU the compiler works in the memory of the host. S
 outputs dominate sooner, and the article's comparison table, with twice the memory for twice the batch, is possible for
 outputs alone.
 
+On MNIST an epoch takes 6.6 seconds at 16, 3.3 at 256 and 3.2 at 1024. From 16 to 256 this is 1.9 [1.3, 2.8] times as
+fast, so it stays open whether it is more than twice. Batches of 16 took twice as long in one of five seeds as in the
+others, as can happen on a shared machine.
+
 Tables G and D are impossible for one model on any machine: a larger batch has more outputs to store and nothing less,
 and no weight of this network depends on the batch.
 

@@ -66,11 +66,11 @@ more seeds would probably not settle it. The control, 64 samples for 16 epochs, 
 equally many steps, and far from the 4.2 of the same data, as the limit of progress predicts. The law of Smith and Le is
 about generalization after a long training, which this does not test.
 
-On MNIST, with as many samples (`--repeats 4`), both answers are the same: 2.220 [2.195, 2.246] times the loss at the
-better end, and 1.003 [0.991, 1.015] times the lowest loss with batch size 1. But at equal time 16 is the best there,
-and the better end has 1.233 [1.208, 1.259] times its loss, probably because a step of one sample costs more: 16 % of a
-step of 16, and 7 % on digits. Whether the best size follows the steps (1.26 [0.66, 2.38] times) and the rate (exponent
-0.60 [-0.20, 1.39]) is open.
+On MNIST, with as many samples (`--repeats 4`), both answers are the same: 2.27 [2.14, 2.40] times the loss at the
+better end, and 1.002 [0.997, 1.006] times the lowest loss with batch size 1. But at equal time 16 is the best there,
+and the better end has 1.28 [1.22, 1.34] times its loss, probably because a step of one sample costs more: 16 % of a
+step of 16, and 7 % on digits. The best size follows the steps (1.17 [0.90, 1.51] times); whether it is in proportion to
+the rate is open (exponent 0.56 [0.28, 0.85]).
 
 ## In practice
 
