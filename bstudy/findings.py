@@ -40,17 +40,14 @@ def findings(records: list[dict], others: list[list[dict]] = ()) -> str:
 
 
 def read_settings(folder: Path) -> list[list[dict]]:
-    """Return the records of chapters in each folder inside a folder: those of one setting together.
-
-    The settings are in the order of their data sets, and of those with equal data the one with more chapters is first.
+    """Return the records of chapters in each folder inside a folder, by data set, the folder with more of them first.
 
     Raises:
         BstudyError: a file is no record of a chapter.
     """
-    settings: dict[Path, list[dict]] = {}
-    for path in sorted(folder.glob("*/ch[0-9][0-9].json")):
-        settings.setdefault(path.parent, []).append(read_record(path))
-    return sorted(settings.values(), key=lambda records: (records[0]["dataset"]["name"], -len(records)))
+    folders = sorted({path.parent for path in folder.glob("*/ch[0-9][0-9].json")})
+    settings = [[read_record(path) for path in sorted(each.glob("ch[0-9][0-9].json"))] for each in folders]
+    return sorted(settings, key=lambda records: (records[0]["dataset"]["name"], -len(records)))
 
 
 def read_record(path: Path) -> dict:

@@ -232,6 +232,7 @@ class Lab:
             )
         columns = {name: np.stack([result.columns[name] for result in results]) for name in results[0].columns}
         diverged, metadata = [result.diverged for result in results], [result.metadata for result in results]
+        columns |= experiment.derived(columns, len(self.dataset.x_train))
         return Runs(experiment, self.seeds, columns, diverged, metadata, len(self.dataset.x_train))
 
 

@@ -197,16 +197,12 @@ def _tick_batch_sizes(axes: Axes) -> None:
 
 
 def _tick_logarithmic(axis: Axis) -> None:
-    """Set ticks with plain numbers on a logarithmic axis of less than four powers of ten: 1, 2, 5, 10 or 1, 10.
-
-    A short axis that would have one of them gets more.
-    """
+    """Set plain numbers on a logarithmic axis of less than four powers of ten: 1, 10, or more if it is short."""
     low, high = sorted(axis.get_view_interval())
     if isinstance(axis.get_major_locator(), LogLocator) and high < 1e4 * low:
         steps = (1, 2, 5) if axis.axis_name == "y" or high < 50 * low else (1,)  # numbers side by side need more room
         ticks = LogLocator(subs=steps).tick_values(low, high)
-        if np.count_nonzero((low <= ticks) & (ticks <= high)) < 2:
-            steps = (1, 2, 3, 4, 5, 6, 8)
+        steps = steps if np.count_nonzero((low <= ticks) & (ticks <= high)) > 1 else (1, 2, 3, 4, 5, 6, 8)
         axis.set(major_locator=LogLocator(subs=steps), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 

@@ -241,8 +241,7 @@ def runs_from_record(chapter: Chapter, record: dict[str, Any]) -> dict:
     """Return the runs of a page from its JSON, nested as the chapter has them: its figure can be drawn from them."""
     parameters = {name: tuple(v) if isinstance(v, list) else v for name, v in record["parameters"].items()}
     experiments = chapter.module.experiments(**parameters)
-    samples = record["dataset"]["training_samples"]
-    paths = iter(leaves(experiments))
+    samples, paths = record["dataset"]["training_samples"], iter(leaves(experiments))
 
     def read(experiment):
         entry = reduce(lambda node, key: node[str(key)], next(paths), record["runs"])

@@ -57,9 +57,8 @@ def fraction_unexplained(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
 
     A row with NaN, because a run diverged, is NaN.
     """
-    mean = np.mean(values, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        return ((values - fitted) ** 2).sum(axis=1) / ((values - mean) ** 2).sum(axis=1)
+        return ((values - fitted) ** 2).sum(axis=1) / ((values - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
 
 
 def value_at_minimum(values: ArrayLike, criterion: ArrayLike) -> np.ndarray:
@@ -82,8 +81,8 @@ def ratio(values: ArrayLike, reference: ArrayLike) -> np.ndarray:
 
 def share(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
     """Return part / whole: NaN if a run diverged, infinite if the whole is zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((np.asarray(whole) == 0) & np.isfinite(part), np.inf, np.divide(part, whole))
+    nothing = np.equal(whole, 0)
+    return np.where(nothing & np.isfinite(part), np.inf, np.divide(part, np.where(nothing, np.nan, whole)))
 
 
 def ratio_to_minimum(values: ArrayLike) -> np.ndarray:

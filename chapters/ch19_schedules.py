@@ -154,13 +154,6 @@ def changes(runs):
     return np.cumsum([phase.epochs for phase in runs["AdaBatch, fixed"].experiment.phases])[:-1]
 
 
-def training_loss(run):
-    """Return (seeds, epochs + 1) the mean loss of each epoch's batches, on the labels trained on; NaN at the start."""
-    steps = run.experiment.steps(run.samples)
-    means = [part.mean(axis=1) for part in np.array_split(run["loss"], steps[1:-1], axis=1)]
-    return np.stack([np.full(len(run.seeds), np.nan), *means], axis=1)
-
-
 def figure(runs, fig):
     by_epoch, by_step, running = fig.subplots(1, 3, width_ratios=(1.2, 1.2, 1))
     for role, line in LINES.items():
@@ -168,7 +161,7 @@ def figure(runs, fig):
             for axes, x in ((by_epoch, "epoch"), (by_step, "step")):
                 plots.curve(axes, runs[role], "test_accuracy", x=x, label=role, **line)
         if role in ("small, constant", "shrunk at once", "shrunk gradually"):
-            plots.curve(running, runs[role], training_loss(runs[role]), label=role, **line)
+            plots.curve(running, runs[role], "epoch_loss", label=role, **line)
     first, run = changes(runs)[0], runs["rate decayed"]
     by_epoch.set(title="against epochs", xlim=(first, None))
     by_step.set(title="against updates", ylabel="", xlabel="update")
@@ -206,7 +199,7 @@ def verdicts(runs):
     gain, text = accuracy["batch shrunk"] - accuracy["batch grown"], "Shrinking the batch ends better than growing it."
     better = "Growing the batch ends better than shrinking it."
     yield claim(text, gain, above=0, unit=points, otherwise=better)
-    rise = {role: np.diff(training_loss(run), axis=1) for role, run in runs.items()}  # [:, e] into epoch e + 1
+    rise = {role: np.diff(run["epoch_loss"], axis=1) for role, run in runs.items()}  # [:, e] into epoch e + 1
     text, otherwise = "Growing the batch does not disrupt.", "Growing the batch makes the training loss jump."
     yield claim(text, rise["batch grown"][:, epochs].max(axis=1), below=0.01, unit="nats", otherwise=otherwise)
     once, gradual = (rise[f"shrunk {how}"][:, epochs[1] :].max(axis=1) for how in ("at once", "gradually"))

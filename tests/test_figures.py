@@ -52,3 +52,8 @@ def test_the_readme_and_the_front_page_have_their_tables(records):
     assert read_text("settings") == table
     published = published_tables([record for setting in (records, *read_settings(FIGURES)) for record in setting])
     assert f"<!-- published -->\n{published}\n<!-- end of published -->" in readme
+
+
+def test_every_file_is_small():
+    sizes = {path.name: path.stat().st_size for path in FIGURES.rglob("*.*")}
+    assert {name: size for name, size in sizes.items() if size > 500_000} == {}

@@ -189,6 +189,10 @@ class Experiment(Checked):
         """Return {column: (seeds,)} of a page's table of results: by default all columns of one number a seed."""
         return {name: values for name, values in run.columns.items() if values.ndim == 1}
 
+    def derived(self, columns: dict[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
+        """Return further columns (seeds, ...) that are computed from the measured ones, and not stored."""
+        return {}
+
     def progress_text(self, progress: float) -> str:
         """Return how far a measurement is, in words."""
         if not self.EXTENDS:

@@ -122,6 +122,7 @@ class Recipe(Experiment):
         weight_distance, bias_distance: ‖Δw‖ and ‖Δb‖, the L2 distance of all kernels, or biases, from their initial
             values, each taken as one vector.
         weight_norm, bias_norm: ‖w‖ and ‖b‖.
+        epoch_loss: the mean of `loss` over the steps of each epoch; NaN before training.
         cosines, layer_norms: (epochs + 1, layers) of each kernel: the cosine to its initial value, and its norm.
     Columns of each epoch, each step, and the end:
         seconds: (epochs,) of training, without evaluation.
@@ -231,6 +232,10 @@ class Recipe(Experiment):
         """
         samples = self.samples or samples
         return np.cumsum([0, *self._each_epoch(-(-samples // phase.batch_size) for phase in self.phases)])
+
+    def derived(self, columns: dict[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
+        means = [epoch.mean(axis=1) for epoch in np.array_split(columns["loss"], self.steps(samples)[1:-1], axis=1)]
+        return {"epoch_loss": np.stack([np.full(len(means[0]), np.nan), *means], axis=1)}
 
     def clock(self, samples: int) -> np.ndarray:
         """Return (epochs + 1,) the sum of the learning rates of all steps, before training and after each epoch."""
