@@ -528,9 +528,11 @@ def second_is_stored(home):
     lab, random = Lab("digits", seeds=3), np.random.default_rng(0)
     metadata = {"bstudy": "0", "dataset": "digits", "model": "mlp"}
     for experiment in leaves(chapter(2).module.experiments()).values():
+        loss = np.ones(experiment.steps(len(lab.dataset.x_train))[-1])
         for seed in lab.seeds:
             key = experiment.with_replicas(1).key(lab.dataset, lab.model, seed)
-            Store().write(key, Result({"test_accuracy": random.uniform(90, 99, 31)}, {}, metadata))
+            columns = {"test_accuracy": random.uniform(90, 99, 31), "loss": loss}
+            Store().write(key, Result(columns, {}, metadata))
 
 
 def test_stored_figures_are_drawn_and_the_others_come_with_their_command(second_is_stored, call):

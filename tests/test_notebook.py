@@ -379,9 +379,10 @@ def test_a_notebook_runs_from_stored_results(execute):
     for experiment in leaves(chapter(2).module.experiments()).values():
         columns = {name: random.uniform(90, 99, 31) for name in ("test_accuracy", "train_subset_accuracy")}
         columns |= {f"{what}_{kind}": np.ones(31) for what in ("weight", "bias") for kind in ("distance", "norm")}
+        columns |= {"test_loss": np.ones(31), "loss": np.ones(experiment.steps(len(lab.dataset.x_train))[-1])}
         for seed in lab.seeds:
             key = experiment.with_replicas(1).key(lab.dataset, lab.model, seed)
-            Store().write(key, Result(columns | {"test_loss": np.ones(31)}, {}, {}))
+            Store().write(key, Result(columns, {}, {}))
     outputs = execute(notebook_of(2, seeds=2))
     assert [output.output_type for output in outputs] == ["execute_result"] * 3
     table, picture, claims = html_of(outputs)
