@@ -83,7 +83,7 @@ def settings_table(settings: list[list[dict]]) -> str:
     lines = [row("", "claim", "number", *headings), f"|{'---|' * (3 + len(headings))}"]
     for key, claim in sorted(claims.items(), key=lambda item: item[0]):
         lines.append(row(f"{key[0]}", claim.claim, claim.unit, *(column.get(key, "") for column in columns)))
-    lines += ["", rf"\* with other parameters: {', '.join(changed)}"] if changed else []
+    lines += ["", rf"\* with other parameters: {', '.join(dict.fromkeys(changed))}"] if changed else []
     return "\n".join(lines) + "\n"
 
 
