@@ -119,6 +119,7 @@ from bstudy import Recipe, claim, linear_fit, map_leaves, plots, stack, stats
 
 PART = "VI. Cost"
 COLUMNS = ("train_subset_accuracy", "test_accuracy", "train_subset_loss", "test_loss")
+NO_EFFECT = "showed no effect of the batch size"
 ARTICLE = {  # at batch sizes 16, 32, 64, 128 and 256
     "test": [90.2, 89.5, 89.8, 90.1, 90.3],  # table E
     "training": [96.2, 96.5, 96.3, 96.1, 95.9],  # table C
@@ -220,9 +221,10 @@ def verdicts(runs):
     )
     yield claim(
         "With a rate in proportion to B all end alike.",
-        scaled_gain / gain,
+        stats.share(scaled_gain, gain),
         above=-0.1,
         below=0.1,
+        if_infinite=NO_EFFECT,
         unit="of that effect is left",
         otherwise="With a rate in proportion to B the batch size still matters.",
         answer=True,
@@ -249,16 +251,17 @@ def verdicts(runs):
 def early_stopping(runs, gain):
     """Yield whether early stopping makes up for the batch size."""
     sizes, early = stack(runs["one learning rate"], stopped)
-    mitigates = {"below": 0.5, "unit": "of the effect is left", "source": "the article"}
+    mitigates = {"below": 0.5, "unit": "of the effect is left", "source": "the article", "if_infinite": NO_EFFECT}
     text = "At one learning rate early stopping makes up for the batch size."
     otherwise = text.replace("makes", "does not make")
-    yield claim(text, -linear_fit(np.log2(sizes), early)[0] / gain, otherwise=otherwise, **mitigates)
+    left = stats.share(-linear_fit(np.log2(sizes), early)[0], gain)
+    yield claim(text, left, otherwise=otherwise, **mitigates)
     sizes, end = stack(runs["wrong labels"], "test_accuracy")
     text = f"With wrong labels {sizes[0]} ends below {sizes[-1]}."
     yield claim(text, end[:, -1] - end[:, 0], above=1, unit="percentage points")
     early = stack(runs["wrong labels"], stopped)[1]
     text = "There, early stopping makes up for the batch size."
-    left = (early[:, -1] - early[:, 0]) / (end[:, -1] - end[:, 0])
+    left = stats.share(early[:, -1] - early[:, 0], end[:, -1] - end[:, 0])
     yield claim(text, left, otherwise=text.replace("makes", "does not make"), **mitigates)
 
 

@@ -103,7 +103,7 @@ it was undecided whether decay gains more than stopping early.
 
 import numpy as np
 
-from bstudy import Recipe, claim, map_leaves, plots
+from bstudy import Recipe, claim, map_leaves, plots, stats
 
 PART = "VII. Changing the batch, and many devices"
 LINES = {
@@ -184,8 +184,9 @@ def verdicts(runs):
     advice = "If a schedule divides the learning rate of SGD, multiply the batch size instead."
     for grown, decayed, source in PAIRS:
         for name, values in end.items():
-            missing = (values[grown] - values[decayed]) / (values["small, constant"] - values[decayed])
+            missing = stats.share(values[grown] - values[decayed], values["small, constant"] - values[decayed])
             options = {"above": -0.1, "below": 0.1, "unit": "of the decay's effect is missing", "source": source}
+            options["if_infinite"] = "showed no effect of the decay"
             text = f"“{grown}” ends at the {name.replace('_', ' ')} of “{decayed}”."
             if grown == "batch grown" and name == "test_loss":
                 options |= {"answer": True, "advice": (advice, "")}
