@@ -10,7 +10,7 @@ from bstudy.experiments.accumulation import make_accumulating_trainer
 from bstudy.trainer import epoch_permutation
 
 
-@pytest.mark.parametrize("micro_batch_size", [5, 20])
+@pytest.mark.parametrize("micro_batch_size", [4, 5, 20])
 def test_its_steps_are_those_of_one_large_batch(micro_batch_size, measure_small):
     """Also if the last micro-batch is smaller (5), in the smaller last batch of an epoch, and with only one (20)."""
     found = measure_small(Accumulation(16, micro_batch_size, 0.1, 3)).columns

@@ -55,5 +55,5 @@ def test_the_readme_and_the_front_page_have_their_tables(records):
 
 
 def test_every_file_is_small():
-    sizes = {path.name: path.stat().st_size for path in FIGURES.rglob("*.*")}
+    sizes = {path.relative_to(FIGURES).as_posix(): path.stat().st_size for path in FIGURES.rglob("*.*")}
     assert {name: size for name, size in sizes.items() if size > 500_000} == {}

@@ -11,7 +11,6 @@ from bstudy import Lab, Phase, Recipe
 from bstudy.errors import InvalidInput
 from bstudy.experiments.base import canonical
 from bstudy.models import MLP
-from bstudy.store import Store
 from bstudy.trainer import epoch_permutation, subset_rows, wrong_labels
 
 START = Recipe.sgd(1024, 0.01, 30)
@@ -421,8 +420,8 @@ def test_the_train_subset_and_the_whole_training_set_have_columns_of_their_own(t
     assert result.columns["train_subset_accuracy"][-1] % 5 == 0  # percent of 20 samples
 
 
-def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tiny, small_model, tmp_path):
-    run = Lab(tiny, 2, Store(tmp_path), quiet=True, model=small_model).run(Recipe.sgd(16, 0.1, 2).then(batch_size=50))
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tiny, small_model):
+    run = Lab(tiny, 2, quiet=True, model=small_model).run(Recipe.sgd(16, 0.1, 2).then(batch_size=50))
     loss = run["loss"]
     expected = [loss[:, 4 * epoch : 4 * epoch + 4].mean(axis=1) for epoch in (0, 1)] + [loss[:, 8], loss[:, 9]]
     np.testing.assert_allclose(run["epoch_loss"][:, 1:], np.stack(expected, axis=1), rtol=1e-6)
