@@ -30,9 +30,9 @@ tenth of it is the margin.
 ## Explanation
 
 With frozen weights all batch sizes vary alike, because each has the same 1024 samples to average. What sets them apart
-is the way. On MNIST, s grows from 1.9 % at 2 to 14.3 % at 1024 early, and from 3.1 % to 19.6 % late; on digits from 0.6
-% to 2.1 %, and from 0.9 % to 1.4 %. With 1/256 of the learning rate the difference disappears, and with 1/4 batches of
-32 vary like those of 128 (diamonds in the right panel): on digits, from 32 on, contraction is the reason.
+is the way. On MNIST, s grows from 1.9 % at 2 to 14.3 % at 1024 early, and from 3.1 % to 19.6 % late; on digits from
+0.6 % to 2.1 %, and from 0.9 % to 1.4 %. With 1/256 of the learning rate the difference disappears, and with 1/4 batches
+of 32 vary like those of 128 (diamonds in the right panel): on digits, from 32 on, contraction is the reason.
 
 On MNIST the curve is no power of B: the local exponent lies between 0.10 and 0.52 early, with its maximum from 128 to
 512, and falls from 0.40 to 0.09 late. On digits it is none late: s falls from 0.9 % at 2 to 0.6 % at 8 before it grows.

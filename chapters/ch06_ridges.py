@@ -33,8 +33,9 @@ exceed those of small batches. On digits the ridges of 2 and 1024 do not overlap
 
 With a small convolutional network (cnn) on digits the raw finding is reversed. The mean of large batches is not larger
 there (chapter 4), and their small updates are smaller than those of 2 (0.145 and 0.193 early, 0.123 and 0.202 late).
-Late, even their large updates (0.145) are. On MNIST the cnn agrees with the default network, but for one claim: late,
-the updates of batches of 2 vary by 26 % [12, 40], and so it stays open whether those of 1024 reach farther.
+Late, even their large updates (0.145) are. On MNIST the cnn agrees with the default network early. Late, the
+updates of batches of 2 are up to 26 % [12, 40] from their mean, and so it stays open whether those of 1024 reach
+farther.
 
 ## In practice
 

@@ -58,8 +58,7 @@ The learning rate matters more than the batch size: three times the rate halves 
 Chang's sentence does not hold: with the larger rate, the large batch is flatter than the small one at 0.1.
 
 On the line, on digits, the loss is lowest between the ends. They are two sides of one valley, not two minima. And the
-rescaled network computes the same function with a λ 28 times as large, so a value of λ alone says nothing about a
-function.
+rescaled network computes the same function with a λ 28 times as large, so a value of λ says nothing about a function.
 
 With a small convolutional network (cnn) on digits who is sharper stays open (1.4 [0.9, 2.4] times at 0.1, 1.8 [1.0,
 3.3] at 0.3), and the losses are not quite equal: in some seeds 256 at 0.1 is below the common loss already at half of
