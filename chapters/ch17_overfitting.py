@@ -66,11 +66,11 @@ With a small convolutional network (cnn) on digits the gap of 256 is smaller at 
 wrong labels 16 ends only 4.5 points below 256. This effect is too small to see how much of it early stopping leaves
 (−0.2 [−1.1, 0.7]).
 
-On MNIST, with three seeds, every halving at one rate raises the accuracy by 0.32 [0.21, 0.43] points. In proportion 16
-and 256 both end at 98.3 %; the interval of what is left, −0.01 [−0.15, 0.13] of the effect, is wider than the bound of
-a tenth. The gap of 256 is smaller there by 0.8 [0.3, 1.3] points. With wrong labels 16 ends 7.3 [4.0, 10.6] points
-below 256. Stopped at the lowest test loss both have 92 % in the mean, but single seeds have 87 to 96 %, so what early
-stopping leaves stays open. The large batch takes about 9 times as many epochs to its final loss, not 16.
+On MNIST every halving at one rate raises the accuracy by 0.32 [0.28, 0.36] points, and in proportion 16 and 256 both
+end at 98.4 %. The gap of 256 is smaller there by 0.8 [0.6, 1.0] points. With wrong labels 16 ends 7.5 [6.3, 8.8] points
+below 256. Stopped at the lowest test loss both have 93 % in the mean, but single seeds have 87 to 96 %, so what early
+stopping leaves stays open. At one rate the large batch takes about 10 times as many epochs to its final loss, not 16,
+and with wrong labels about as many as the small one.
 
 ## In practice
 

@@ -54,11 +54,11 @@ With a small convolutional network (cnn) on digits both answers hold, but ∝ B 
 so probably the first rate of 0.0003 is too small for this network. SGD with ∝ B at 256 diverges with one of five seeds
 there, and the others do not reach the target.
 
-On MNIST both means are as flat as the rules say: batches of 4 and of 32 reach the target after 0.63 and 0.64 epochs
-with SGD and ∝ B, and after 0.72 and 0.90 with Adam and the whole rule. But both answers stay open, because the seeds
-differ by up to twofold. A constant rate is nearly as flat there (0.63 and 0.81 epochs with SGD, 0.72 and 0.69 with
-Adam), probably because the first rates are large for batches of 4, of which an epoch has 15,000. SGD with ∝ B diverges
-at 256 with all seeds, with ∝ √B it needs 0.88 epochs.
+On MNIST both means are as flat as the rules say: batches of 4 and of 32 reach the target after 0.59 and 0.64 epochs
+with SGD and ∝ B, and after 0.69 and 0.90 with Adam and the whole rule. But both answers stay open, because the seeds
+differ about twofold. A constant rate is about as flat there: SGD needs 0.80 epochs at 32, and Adam 0.64, fewer than
+with the whole rule (which needs 1.42 [1.07, 1.86] times as many). Probably the first rates are large for batches of 4,
+of which an epoch has 15,000. SGD with ∝ B diverges at 256 with all seeds, with ∝ √B it needs 0.95 epochs.
 
 ## In practice
 
