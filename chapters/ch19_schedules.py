@@ -57,8 +57,8 @@ the effect in test loss, and the bound is 0.1. In accuracy this pair agrees ther
 
 On MNIST both pairs agree, in test loss and in accuracy, with 17,360 and 24,500 updates in place of 42,000. But an epoch
 has 42 times as many updates there, so the wrong labels are learned before the first change, and less training is
-better: the large batch without a change ends at 94 %, decay at 82 %. So stopping early, at equal η · steps, ends 5.1
-[3.0, 7.2] points *above* decay, and starting large and shrinking 5.5 [5.0, 6.1] points above growing. Which schedule is
+better: the large batch without a change ends at 94 %, decay at 82 %. So stopping early, at equal η · steps, ends 5.3
+[4.4, 6.1] points *above* decay, and starting large and shrinking 5.6 [5.3, 5.9] points above growing. Which schedule is
 best depends on the length of the training. That growing the batch replaces decay does not.
 
 ## In practice
