@@ -70,16 +70,17 @@ def settings_table(settings: list[list[dict]]) -> str:
     """
     headings, columns, changed, claims = [], [], [], {}
     for records in settings:
-        heading = f"{records[0]['dataset']['name']} {records[0]['model']['name']}"
-        seeds = sorted({len(record["seeds"]) for record in records})
-        headings.append(f"{heading}, {' or '.join(map(str, seeds))} seeds")
+        most = max(len(record["seeds"]) for record in records)
+        headings.append(f"{records[0]['dataset']['name']} {records[0]['model']['name']}, {most} seeds")
         columns.append({})
         for record in records:
             changed += [f"`{record['command']}`"] * bool(record["changed"])
+            seeds = len(record["seeds"])
+            note = r"\*" * bool(record["changed"]) + f" ({seeds} of {most} seeds)" * (seeds < most)
             for place, claim in enumerate(answers_of(record)):
                 key = record["chapter"], place
                 claims.setdefault(key, claim)
-                columns[-1][key] = f"{MARKS[claim.outcome]} {claim.number}" + r"\*" * bool(record["changed"])
+                columns[-1][key] = f"{MARKS[claim.outcome]} {claim.number}{note}"
     lines = [row("", "claim", "number", *headings), f"|{'---|' * (3 + len(headings))}"]
     for key, claim in sorted(claims.items(), key=lambda item: item[0]):
         lines.append(row(f"{key[0]}", claim.claim, claim.unit, *(column.get(key, "") for column in columns)))
@@ -105,10 +106,9 @@ def published_runs(records: list[dict]) -> list[str]:
                     if cell["published"] is not None
                 }
                 headings |= {name: table["headings"][name] for name in texts}
-                if texts:
-                    runs[line["label"]] = texts | runs.get(line["label"], {})
-    lines = [row(label, *(cells.get(name, "") for name in headings)) for label, cells in runs.items()]
-    return [row("run", *headings.values()), f"|{'---|' * (1 + len(headings))}", *lines] if runs else []
+                runs[line["label"]] = texts | runs.get(line["label"], {})
+    lines = [row(label, *(cells.get(name, "") for name in headings)) for label, cells in runs.items() if cells]
+    return [row("run", *headings.values()), f"|{'---|' * (1 + len(headings))}", *lines] if lines else []
 
 
 def published_claims(records: list[dict]) -> list[str]:

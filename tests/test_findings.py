@@ -126,7 +126,7 @@ def test_other_settings_are_columns_of_the_answers(tmp_path):
     assert table[2].startswith("|  | claim | number | digits mlp, ")
     first, second = (next(line for line in table if line.startswith(f"| {number} |")) for number in (1, 2))
     assert first.endswith("|  |")
-    assert second.endswith(r"| ✗ -0.50\* |")
+    assert second.endswith(r"| ✗ -0.50\* (2 of 5 seeds) |")
     assert table[-1] == r"\* with other parameters: `bstudy chapter 2 --epochs 9`"
     assert any(line.startswith("| 30 |") for line in table)
 
