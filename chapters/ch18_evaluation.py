@@ -47,9 +47,9 @@ batches are better, not smaller ones.
 
 The time depends on the batch size. Each batch costs a call with a fixed overhead, as in training (chapter 15). On
 digits a pass over the 360 test samples takes 0.25 seconds in batches of 1, and 0.008 if all of them are one batch: 34
-[22, 52] times as long. On MNIST a pass over the 10,000 test samples takes 9 seconds in batches of 1 and 0.27 in batches
-of 1024: 35 [18, 65] times as long. The large batch takes more memory: 19 [15, 23] MB more on digits, 10 [8, 13] on
-MNIST.
+[22, 52] times as long. On MNIST a pass over the 10,000 test samples takes 8.4 seconds in batches of 1 and 0.25 in
+batches of 1024: 34 [27, 43] times as long. The large batch takes more memory: 19 [15, 23] MB more on digits, 10 [9, 11]
+on MNIST.
 
 ## In practice
 
