@@ -55,12 +55,12 @@ so probably the first rate of 0.0003 is too small for this network. SGD with ∝
 there, and the others do not reach the target.
 
 On MNIST both means are as flat as the rules say: batches of 4 and of 32 reach the target after 0.59 and 0.64 epochs
-with SGD and ∝ B, and after 0.69 and 0.90 with Adam and the whole rule. But both answers stay open, because the seeds
-differ about twofold. A constant rate is about as flat there: SGD needs 0.80 epochs at 32, and Adam 0.64, fewer than
-with the whole rule (which needs 1.42 [1.07, 1.86] times as many). Probably the first rates are large for batches of 4,
-of which an epoch has 15,000. SGD with ∝ B diverges at 256 with all seeds, with ∝ √B it needs 0.95 epochs. With the cnn
-on MNIST the answer for SGD holds with three seeds (power 0.02 [−0.03, 0.08]). Adam with the whole rule takes 0.33
-epochs at 4 and at 32 there, but three seeds do not decide it.
+with SGD and ∝ B, and after 0.69 and 0.90 with Adam and the whole rule. But both answers, and most comparisons of two
+rules, stay open, because the seeds differ about twofold. A constant rate is about as flat there: SGD needs 0.80 epochs
+at 32, and Adam 0.64, fewer than with the whole rule (which needs 1.42 [1.07, 1.86] times as many). Probably the first
+rates are large for batches of 4, of which an epoch has 15,000. SGD with ∝ B diverges at 256 with all seeds, with ∝ √B
+it needs 0.95 epochs. With the cnn on MNIST the answer for SGD holds with three seeds (power 0.02 [−0.03, 0.08]). Adam
+with the whole rule takes 0.33 epochs at 4 and at 32 there, but three seeds do not decide it.
 
 ## In practice
 
