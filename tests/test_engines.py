@@ -22,7 +22,7 @@ START = Recipe.sgd(25, 0.1, 2)
 EXPERIMENTS = {
     "smaller": START.then(batch_size=10),
     "adam": Recipe.adam(50, 0.01, 1),
-    "trials": GradientTrials(START, batch_sizes=(16,), trials=2, samples=16),
+    "trials": GradientTrials(START, batch_sizes=(4, 16), trials=2, samples=16),
 }
 CRASHING = """
 import os
