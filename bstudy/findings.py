@@ -65,6 +65,8 @@ def read_record(path: Path) -> dict:
 def settings_table(settings: list[list[dict]]) -> str:
     """Return a table in Markdown: for each claim that answers a question, its outcome and its number in each setting.
 
+    A cell names its seeds if another chapter of the setting has more.
+
     Args:
         settings: The records of chapters, for each pair of data and network. The claims are worded as in the first one.
     """

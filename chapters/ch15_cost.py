@@ -59,7 +59,7 @@ probably because a step has more overhead for its work. So the article's factor 
 cores too. The program needs 25 MB at 16 and 39 MB at 1024, and compiling is only a fifth of what does not depend on the
 batch. On MNIST the images have 12 times as many pixels, so a step of the cnn has more work for its overhead: an epoch
 becomes 1.8 [1.3, 2.5] times as fast. There the program needs 25 MB at 16 and at 256, and 108 MB at 1024. The slope is
-0.43 of what the formula predicts, probably because the memory that the compiler has left free is used first.
+0.43 times the predicted one, probably because memory that the compiler has freed is used first.
 
 ## In practice
 

@@ -45,7 +45,7 @@ Two and three replicas repeat the losses of one device to about 10⁻⁷, the ro
 epoch on digits. The test could have seen a fault: in the first step the control has the same loss, because no step was
 taken yet; in the second it differs by 10⁻⁵, a hundred times the rounding, and in the last by 10⁻⁴. On MNIST, with 938
 steps an epoch, the replicas too differ by up to 0.4 % in the end, because training amplifies the rounding. The runs
-differ in rounding, not in what they learn.
+differ only in rounding.
 
 At one learning rate the large batch takes far fewer steps, and ends 7 percentage points lower on digits. With sixteen
 times the rate it recovers all of that and 7 % more, which is half a point. On MNIST it ends 2.9 points lower, and the
